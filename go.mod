@@ -71,3 +71,10 @@ tool (
 	github.com/OpenPeeDeeP/depguard/v2/cmd/depguard
 	honnef.co/go/tools/cmd/staticcheck
 )
+
+ignore (
+	./.build
+	./cdk.out
+	./dist
+	./node_modules
+)

@@ -1,0 +1,141 @@
+# Cognito user pool backup: everything a developer runs. `make` lists the targets.
+# Needs Go, Node with npm, make and bash; `make setup` fetches the rest.
+
+SHELL         := bash
+.SHELLFLAGS   := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS     += --no-print-directory
+.DELETE_ON_ERROR:
+
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
+
+# What the demo's pool looks like and how fast the workflows may call Cognito.
+USERS       ?= 500
+USER_GROUPS ?= 105
+SEED        ?= 1
+TPS         ?= 25
+# A folder with the AWS CLI's output of a real pool, instead of a made-up one.
+FROM        ?=
+# More flags for the demo, for example DEMO_FLAGS="-kill 5".
+DEMO_FLAGS  ?=
+# Where `make local` listens.
+PORT        ?= 4599
+
+# The assembly that demo, local and tests deploy on the testbed, and the CDK
+# context it is synthesized with. `make synth CONTEXT="-c ..."` takes others.
+ASSEMBLY    ?= cdk.out
+POOL_ID     ?= us-east-1_Example01
+SECONDARY   ?= us-west-2
+CONTEXT     ?= -c primaryUserPoolId=$(POOL_ID) -c secondaryRegion=$(SECONDARY) \
+               -c notificationEmail=ops@example.com -c cognitoTps=$(TPS)
+
+cdk := node_modules/.bin/cdk
+
+lambda_sources := $(shell find lambdas internal -name '*.go' -not -name '*_test.go' 2>/dev/null)
+stack_sources  := $(shell find stacks -type f -not -name '*_test.go' -not -path '*/testdata/*' 2>/dev/null) $(wildcard main.go)
+
+# $(call need,command,what it is for and where it comes from)
+need = @command -v $(1) >/dev/null 2>&1 || { echo "$(1) was not found: $(2)" >&2; exit 1; }
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  make demo USERS=5000 USER_GROUPS=20 SEED=7 TPS=25, or FROM=<folder with the AWS CLI's output>"
+
+.PHONY: need-go need-node
+need-go:
+	$(call need,go,install Go 1.26 or newer (https://go.dev/dl) and run make again.)
+
+need-node:
+	$(call need,node,install Node.js 20 or newer (https://nodejs.org) and run make again.)
+	$(call need,npm,it comes with Node.js (https://nodejs.org); on Debian install the package npm. Then run make again.)
+
+.PHONY: setup
+setup: node_modules/.package-lock.json .build/modules ## fetch npm packages and Go modules
+
+# npm writes this file last, so its date says whether node_modules is complete.
+node_modules/.package-lock.json: package.json package-lock.json | need-node
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.build/modules: go.mod go.sum | need-go
+	@mkdir -p $(@D)
+	go mod download
+	@touch $@
+
+.PHONY: build
+build: dist/.built ## build the functions for AWS (linux/arm64) into dist/<step>/bootstrap
+
+# One go command links all of them side by side. The flags make the output the
+# same bytes on any machine, so that a deployment replaces only what changed,
+# and an unchanged binary keeps its date.
+dist/.built: $(lambda_sources) go.mod go.sum | .build/modules
+	@mkdir -p .build/lambdas dist
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -buildvcs=false -tags lambda.norpc \
+		-ldflags="-s -w -buildid=" -o .build/lambdas/ ./lambdas/...
+	@for binary in .build/lambdas/*; do \
+		step=$${binary##*/}; \
+		if [ ! -d "lambdas/$$step" ]; then rm -rf "$$binary" "dist/$$step"; continue; fi; \
+		mkdir -p "dist/$$step"; \
+		cmp -s "$$binary" "dist/$$step/bootstrap" || cp "$$binary" "dist/$$step/bootstrap"; \
+	done
+	@touch $@
+
+.PHONY: synth
+synth: $(ASSEMBLY)/.synthesized ## synthesize the templates into cdk.out
+
+# Only when sources or context changed: what somebody edits under cdk.out by
+# hand stays, and demo and tests run it.
+$(ASSEMBLY)/.synthesized: $(stack_sources) cdk.json go.mod go.sum dist/.built .build/context$(subst /,-,$(ASSEMBLY)) | setup
+	$(cdk) synth --quiet --output $(ASSEMBLY) $(CONTEXT)
+	@touch $@
+
+.PHONY: always
+always:
+
+.build/context$(subst /,-,$(ASSEMBLY)): always
+	@mkdir -p $(@D)
+	@echo '$(CONTEXT)' | cmp -s - $@ || echo '$(CONTEXT)' > $@
+
+.PHONY: demo
+demo: setup ## export, disaster, restore in the other Region, proof: all on this machine
+	@mkdir -p .build
+	@go build -o .build/demo ./test/demo
+	@assembly=$(ASSEMBLY) pool=$(POOL_ID) secondary=$(SECONDARY); \
+	if [ -n "$(FROM)" ]; then \
+		pool=$$(.build/demo -from "$(FROM)" -print-pool-id); \
+		assembly=.build/cdk.out-$$pool; \
+		case $$pool in $(SECONDARY)_*) secondary=us-east-1;; esac; \
+	fi; \
+	$(MAKE) synth ASSEMBLY=$$assembly POOL_ID=$$pool SECONDARY=$$secondary; \
+	exec .build/demo -assembly $$assembly -users "$(USERS)" -groups "$(USER_GROUPS)" -seed "$(SEED)" -from "$(FROM)" $(DEMO_FLAGS)
+
+.PHONY: local
+local: setup synth ## the same testbed, kept running for the AWS CLI and SDKs
+	@go build -o .build/local ./test/local
+	@exec .build/local -assembly $(ASSEMBLY) -port $(PORT)
+
+.PHONY: test
+test: setup synth ## all tests: unit, templates, whole workflows on the testbed
+	go test -p 2 -timeout 15m ./...
+
+.PHONY: lint
+lint: setup ## gofmt, go vet, staticcheck, layer rules
+	@unformatted=$$(gofmt -l main.go internal lambdas stacks test); \
+	if [ -n "$$unformatted" ]; then printf 'gofmt -w would change:\n%s\n' "$$unformatted" >&2; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	go tool depguard ./...
+
+.PHONY: bench
+bench: setup synth ## measurements: rates, sizes, durations
+	go test -tags bench -run '^$$' -bench . -timeout 60m ./test/bench/...
+
+.PHONY: faults
+faults: setup synth ## the long fault tests: kills, throttling, lag, one after the other
+	go test -tags faults -p 1 -timeout 60m ./test/...
+
+.PHONY: clean
+clean: ## remove what was built (not node_modules, not the Go caches)
+	rm -rf .build dist cdk.out
