@@ -1,0 +1,83 @@
+// Package pool is a user pool as seen through Cognito's API: its users and
+// groups in the project's own terms, paging that cannot end early, and the
+// quota categories that its calls must stay within.
+//
+// What Cognito never hands out, and so no backup holds: passwords and their
+// hashes, TOTP secrets, passkeys, remembered devices.
+package pool
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+)
+
+// PageSize is the documented maximum of ListUsers, ListUsersInGroup and
+// ListGroups; without it Cognito returns smaller pages.
+const PageSize = 60
+
+// Statuses of a user, as in the API's UserStatus.
+const (
+	Confirmed           = string(types.UserStatusTypeConfirmed)
+	Unconfirmed         = string(types.UserStatusTypeUnconfirmed)
+	ResetRequired       = string(types.UserStatusTypeResetRequired)
+	ForceChangePassword = string(types.UserStatusTypeForceChangePassword)
+	ExternalProvider    = string(types.UserStatusTypeExternalProvider)
+)
+
+// User is one user of a pool.
+type User struct {
+	Sub        string
+	Username   string
+	Attributes map[string]string // all, sub included
+	Enabled    bool
+	Status     string
+	Created    time.Time
+}
+
+// FromUserType reads a user as ListUsers and ListUsersInGroup return it.
+func FromUserType(u types.UserType) User {
+	user := User{
+		Username: aws.ToString(u.Username), Enabled: u.Enabled, Status: string(u.UserStatus),
+		Created: aws.ToTime(u.UserCreateDate).UTC(), Attributes: make(map[string]string, len(u.Attributes)),
+	}
+	for _, a := range u.Attributes {
+		user.Attributes[aws.ToString(a.Name)] = aws.ToString(a.Value)
+	}
+	user.Sub = user.Attributes["sub"]
+	return user
+}
+
+// Group is one group of a pool. Precedence is nil when the group has none; 0
+// is a precedence, the highest.
+type Group struct {
+	Name        string
+	Description string
+	RoleARN     string
+	Precedence  *int32
+}
+
+// FromGroupType reads a group as ListGroups returns it.
+func FromGroupType(g types.GroupType) Group {
+	return Group{
+		Name: aws.ToString(g.GroupName), Description: aws.ToString(g.Description),
+		RoleARN: aws.ToString(g.RoleArn), Precedence: g.Precedence,
+	}
+}
+
+// Region is the Region of a pool id, its part before the underscore.
+func Region(poolID string) string {
+	region, _, _ := strings.Cut(poolID, "_")
+	return region
+}
+
+// IsTokenExpired says that a listing must start again because Cognito no
+// longer takes its token. Cognito has no error of its own for that, so an
+// invalid parameter counts when the call carried a token.
+func IsTokenExpired(err error, token *string) bool {
+	invalid := new(types.InvalidParameterException)
+	return token != nil && errors.As(err, &invalid)
+}

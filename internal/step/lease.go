@@ -1,0 +1,301 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
+	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/expression"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
+)
+
+const (
+	// fence is how long an invocation waits before it works when the one before
+	// it did not end in order: by then the other has stopped writing.
+	fence = 5 * time.Second
+	// writeBound is how long after its last verification an invocation may still
+	// have a write under way; it is shorter than the fence by the time that such
+	// a write may spend on the wire.
+	writeBound = 4 * time.Second
+	// verifyEvery is how old a verification may be before the next write asks again.
+	verifyEvery = time.Second
+	// unknownAfter is how long an execution that Step Functions does not know
+	// (not yet visible, or its history is gone) keeps the lease: longer than any
+	// function runs.
+	unknownAfter = 15 * time.Minute
+)
+
+// LeaseAPI is what the lease needs of DynamoDB.
+type LeaseAPI interface {
+	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
+	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
+}
+
+// ExecutionsAPI tells whether an execution still runs.
+type ExecutionsAPI interface {
+	DescribeExecution(context.Context, *sfn.DescribeExecutionInput, ...func(*sfn.Options)) (*sfn.DescribeExecutionOutput, error)
+}
+
+// Lease is the record LEASE-<Region>-<workflow> of the backup table. It belongs
+// to one execution, and within it to one invocation per step.
+type Lease struct {
+	API      LeaseAPI
+	Table    string
+	Region   string
+	Workflow string
+	Now      func() time.Time
+	Sleep    func(context.Context, time.Duration) error
+}
+
+type leaseRecord struct {
+	Execution  string `dynamodbav:"execution"`
+	RunID      string `dynamodbav:"runId"`
+	UserPoolID string `dynamodbav:"userPoolId"`
+	RenewedAt  string `dynamodbav:"renewedAt"`
+}
+
+// HeldError says that another execution holds the lease.
+type HeldError struct{ Workflow, Execution, RenewedAt string }
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("another execution of the %s is running in this Region: %s, last active %s; wait until it has ended, or stop it, and start again",
+		e.Workflow, e.Execution, e.RenewedAt)
+}
+
+// LeaseLostError says that this execution no longer holds the lease, so that
+// nothing more may be written for it.
+type LeaseLostError struct{ Workflow, Execution string }
+
+func (e *LeaseLostError) Error() string {
+	return fmt.Sprintf("execution %s no longer holds the lease of the %s: another one has taken over; nothing more is written for this one", e.Execution, e.Workflow)
+}
+
+// OtherPoolError says that the table already backs up another pool.
+type OtherPoolError struct{ Table, Stored, Given string }
+
+func (e *OtherPoolError) Error() string {
+	return fmt.Sprintf("table %s holds the backup of user pool %s, and one stackPrefix backs up one pool: deploy with another stackPrefix to back up %s as well, or set primaryUserPoolId back to %s",
+		e.Table, e.Stored, e.Given, e.Stored)
+}
+
+func (l *Lease) key() map[string]types.AttributeValue {
+	return map[string]types.AttributeValue{
+		"id":   &types.AttributeValueMemberS{Value: "LEASE-" + l.Region + "-" + l.Workflow},
+		"type": &types.AttributeValueMemberS{Value: "LEASE"},
+	}
+}
+
+func (l *Lease) read(ctx context.Context) (*leaseRecord, map[string]types.AttributeValue, error) {
+	out, err := l.API.GetItem(ctx, &dynamodb.GetItemInput{TableName: &l.Table, Key: l.key(), ConsistentRead: aws.Bool(true)})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the lease of the %s: %w", l.Workflow, err)
+	}
+	var record leaseRecord
+	if err := attributevalue.UnmarshalMap(out.Item, &record); err != nil {
+		return nil, nil, fmt.Errorf("decode the lease of the %s: %w", l.Workflow, err)
+	}
+	return &record, out.Item, nil
+}
+
+// Take gives the lease to the execution and returns its run id. Asking again
+// for the same execution returns the same id. The lease is taken over only
+// from an execution that no longer runs; otherwise the error is a *HeldError.
+// userPoolID is the pool that the table backs up, "" where that does not matter.
+func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executions ExecutionsAPI) (string, error) {
+	for {
+		held, _, err := l.read(ctx)
+		if err != nil {
+			return "", err
+		}
+		if held.UserPoolID != "" && userPoolID != "" && held.UserPoolID != userPoolID {
+			return "", &OtherPoolError{Table: l.Table, Stored: held.UserPoolID, Given: userPoolID}
+		}
+		if held.Execution == execution {
+			return held.RunID, nil
+		}
+		if held.Execution != "" {
+			running, err := l.running(ctx, held, executions)
+			if err != nil {
+				return "", err
+			}
+			if running {
+				return "", &HeldError{Workflow: l.Workflow, Execution: held.Execution, RenewedAt: held.RenewedAt}
+			}
+		}
+		runID, err := l.nextRunID(held.RunID)
+		if err != nil {
+			return "", err
+		}
+		condition := expression.AttributeNotExists(expression.Name("id"))
+		if held.RunID != "" {
+			condition = expression.Name("execution").Equal(expression.Value(held.Execution)).
+				And(expression.Name("renewedAt").Equal(expression.Value(held.RenewedAt)))
+		}
+		update := expression.Set(expression.Name("execution"), expression.Value(execution)).
+			Set(expression.Name("runId"), expression.Value(runID)).
+			Set(expression.Name("renewedAt"), expression.Value(FormatTime(l.Now())))
+		if userPoolID != "" {
+			update = update.Set(expression.Name("userPoolId"), expression.Value(userPoolID))
+		}
+		_, err = l.update(ctx, update, condition, types.ReturnValueNone)
+		if lost := new(types.ConditionalCheckFailedException); errors.As(err, &lost) {
+			continue // somebody else was quicker: look again who it is
+		}
+		if err != nil {
+			return "", fmt.Errorf("take the lease of the %s: %w", l.Workflow, err)
+		}
+		if held.Execution != "" {
+			// It ended without giving the lease back, so a function of it may still
+			// be at work; by the end of the fence it has noticed.
+			if err := l.Sleep(ctx, fence); err != nil {
+				return "", fmt.Errorf("wait for execution %s to stop writing: %w", held.Execution, err)
+			}
+		}
+		return runID, nil
+	}
+}
+
+// nextRunID is now, or a millisecond after the run before when the clock of
+// this machine is behind it.
+func (l *Lease) nextRunID(last string) (string, error) {
+	now := l.Now().UTC().Truncate(time.Millisecond)
+	if last != "" {
+		before, err := time.Parse(TimeFormat, last)
+		if err != nil {
+			return "", fmt.Errorf("the lease of the %s holds a run id that is no time: %w", l.Workflow, err)
+		}
+		if !now.After(before) {
+			now = before.Add(time.Millisecond)
+		}
+	}
+	return FormatTime(now), nil
+}
+
+func (l *Lease) running(ctx context.Context, held *leaseRecord, executions ExecutionsAPI) (bool, error) {
+	out, err := executions.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &held.Execution})
+	if unknown := new(sfntypes.ExecutionDoesNotExist); errors.As(err, &unknown) {
+		renewed, err := time.Parse(TimeFormat, held.RenewedAt)
+		if err != nil {
+			return false, fmt.Errorf("the lease of the %s holds a renewal that is no time: %w", l.Workflow, err)
+		}
+		return l.Now().Sub(renewed) < unknownAfter, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("describe execution %s, which holds the lease: %w", held.Execution, err)
+	}
+	return out.Status == sfntypes.ExecutionStatusRunning || out.Status == sfntypes.ExecutionStatusPendingRedrive, nil
+}
+
+// Release gives the lease back at the end of a workflow, so that the next
+// execution need not ask what became of this one.
+func (l *Lease) Release(ctx context.Context, execution string) error {
+	_, err := l.update(ctx,
+		expression.Set(expression.Name("execution"), expression.Value("")).
+			Set(expression.Name("renewedAt"), expression.Value(FormatTime(l.Now()))),
+		expression.Name("execution").Equal(expression.Value(execution)), types.ReturnValueNone)
+	if lost := new(types.ConditionalCheckFailedException); errors.As(err, &lost) {
+		return nil // it is not ours any more, or was given back before
+	}
+	if err != nil {
+		return fmt.Errorf("release the lease of the %s: %w", l.Workflow, err)
+	}
+	return nil
+}
+
+func (l *Lease) update(ctx context.Context, update expression.UpdateBuilder, condition expression.ConditionBuilder, returned types.ReturnValue) (*dynamodb.UpdateItemOutput, error) {
+	e, err := expression.NewBuilder().WithUpdate(update).WithCondition(condition).Build()
+	if err != nil {
+		return nil, err
+	}
+	return l.API.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName: &l.Table, Key: l.key(),
+		UpdateExpression: e.Update(), ConditionExpression: e.Condition(),
+		ExpressionAttributeNames: e.Names(), ExpressionAttributeValues: e.Values(),
+		ReturnValues: returned,
+	})
+}
+
+// Holder is one invocation that holds its step's slot in the lease.
+type Holder struct {
+	lease      *Lease
+	execution  string
+	slot       string
+	invocation string
+
+	mu       sync.Mutex
+	verified time.Time
+}
+
+// Enter takes the step's slot for one invocation. When the invocation before
+// did not end in order it may still be at work somewhere, and Enter waits
+// until it cannot write any more.
+func (l *Lease) Enter(ctx context.Context, execution, step, invocation string) (*Holder, error) {
+	h := &Holder{lease: l, execution: execution, slot: "invocation-" + step, invocation: invocation}
+	now := l.Now()
+	out, err := l.update(ctx,
+		expression.Set(expression.Name(h.slot), expression.Value(invocation)).
+			Set(expression.Name("renewedAt"), expression.Value(FormatTime(now))),
+		expression.Name("execution").Equal(expression.Value(execution)), types.ReturnValueAllOld)
+	if lost := new(types.ConditionalCheckFailedException); errors.As(err, &lost) {
+		return nil, &LeaseLostError{Workflow: l.Workflow, Execution: execution}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("enter the lease of the %s: %w", l.Workflow, err)
+	}
+	h.verified = now
+	if before, unfinished := out.Attributes[h.slot]; unfinished {
+		if s, ok := before.(*types.AttributeValueMemberS); !ok || s.Value != invocation {
+			if err := l.Sleep(ctx, fence); err != nil {
+				return nil, fmt.Errorf("wait for the invocation before: %w", err)
+			}
+		}
+	}
+	return h, nil
+}
+
+// Guard is called before every write. It returns a context in which the write
+// may take place: as long as this invocation provably still holds its slot and
+// a little longer, less than the next invocation waits.
+func (h *Holder) Guard(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if asked := h.lease.Now(); asked.Sub(h.verified) >= verifyEvery {
+		held, item, err := h.lease.read(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if held.Execution != h.execution {
+			return nil, nil, &LeaseLostError{Workflow: h.lease.Workflow, Execution: h.execution}
+		}
+		if slot, ok := item[h.slot].(*types.AttributeValueMemberS); !ok || slot.Value != h.invocation {
+			return nil, nil, &TransientError{Err: errors.New("another invocation of this step has taken over")}
+		}
+		h.verified = asked
+	}
+	bounded, cancel := context.WithDeadlineCause(ctx, h.verified.Add(writeBound), errBound)
+	return bounded, cancel, nil
+}
+
+var errBound = errors.New("the write took longer than the lease may be trusted without asking again")
+
+// Leave says that the invocation has ended in order: nothing of it is still
+// writing, and the next one need not wait.
+func (h *Holder) Leave(ctx context.Context) error {
+	_, err := h.lease.update(ctx,
+		expression.Remove(expression.Name(h.slot)),
+		expression.Name(h.slot).Equal(expression.Value(h.invocation)), types.ReturnValueNone)
+	if lost := new(types.ConditionalCheckFailedException); errors.As(err, &lost) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("leave the lease of the %s: %w", h.lease.Workflow, err)
+	}
+	return nil
+}
