@@ -1,0 +1,128 @@
+package notify
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+)
+
+// Executions is what finding the cause of a failure needs of Step Functions.
+type Executions interface {
+	DescribeExecution(context.Context, *sfn.DescribeExecutionInput, ...func(*sfn.Options)) (*sfn.DescribeExecutionOutput, error)
+	GetExecutionHistory(context.Context, *sfn.GetExecutionHistoryInput, ...func(*sfn.Options)) (*sfn.GetExecutionHistoryOutput, error)
+}
+
+// statusChange is the EventBridge event of an execution that ended.
+type statusChange struct {
+	DetailType string    `json:"detail-type"`
+	Region     string    `json:"region"`
+	Time       time.Time `json:"time"`
+	Detail     struct {
+		ExecutionARN    string `json:"executionArn"`
+		StateMachineARN string `json:"stateMachineArn"`
+		Status          string `json:"status"`
+		StartDate       int64  `json:"startDate"` // epoch milliseconds
+		StopDate        int64  `json:"stopDate"`
+		Input           string `json:"input"`
+		Error           string `json:"error"`
+		Cause           string `json:"cause"`
+	} `json:"detail"`
+}
+
+// failure describes the execution that the event is about. What the event
+// lacks is read from the execution; a message without a failed step beats none,
+// so that errors of those reads end up in the message's place for the cause.
+func (e *statusChange) failure(ctx context.Context, api Executions, prefix string) Failure {
+	d := &e.Detail
+	f := Failure{
+		Deployment: Deployment{Prefix: prefix, Region: e.Region, Execution: d.ExecutionARN},
+		Workflow:   workflow(d.StateMachineARN),
+		Status:     d.Status,
+		Error:      d.Error,
+		Cause:      d.Cause,
+		Started:    milliseconds(d.StartDate),
+		Ended:      milliseconds(d.StopDate),
+	}
+	described, err := api.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &d.ExecutionARN})
+	if err == nil {
+		f.Error, f.Cause = aws.ToString(described.Error), aws.ToString(described.Cause)
+		f.Started, f.Ended = aws.ToTime(described.StartDate), aws.ToTime(described.StopDate)
+	}
+	failed, historyErr := findFailed(ctx, api, d.ExecutionARN)
+	f.Step = failed.step
+	if f.Cause == "" && f.Error == "" {
+		f.Error, f.Cause = failed.name, failed.cause
+	}
+	if f.Cause == "" && historyErr != nil {
+		f.Cause = fmt.Sprintf("the execution's history could not be read: %s", historyErr)
+	}
+	return f
+}
+
+// workflow is ExportWorkflow or ImportWorkflow, from the ARN of
+// <prefix>-<workflow>.
+func workflow(stateMachineARN string) string {
+	return stateMachineARN[strings.LastIndexByte(stateMachineARN, '-')+1:]
+}
+
+func milliseconds(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(n).UTC()
+}
+
+// failedTask is where an execution ended and why.
+type failedTask struct{ step, name, cause string }
+
+// historyPages bounds the search: the failed state is among the last events
+// unless the other branch of a Parallel wrote thousands after it.
+const historyPages = 5
+
+// findFailed reads the history backwards from its end. The last failure event
+// leads, by the ids of the events before it, to the state that was entered.
+func findFailed(ctx context.Context, api Executions, execution string) (failedTask, error) {
+	var failed failedTask
+	var follow int64 // id of the event that leads to the state; 0 until the failure is found
+	pages := sfn.NewGetExecutionHistoryPaginator(api, &sfn.GetExecutionHistoryInput{
+		ExecutionArn: &execution, ReverseOrder: true, MaxResults: 1000, IncludeExecutionData: aws.Bool(false),
+	})
+	for n := 0; n < historyPages && pages.HasMorePages(); n++ {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return failed, fmt.Errorf("get execution history: %w", err)
+		}
+		for _, event := range page.Events {
+			switch {
+			case follow == 0 && event.Type == types.HistoryEventTypeTaskFailed:
+				failed.name, failed.cause = aws.ToString(event.TaskFailedEventDetails.Error), aws.ToString(event.TaskFailedEventDetails.Cause)
+				follow = event.PreviousEventId
+			case follow == 0 && event.Type == types.HistoryEventTypeTaskTimedOut:
+				failed.name, failed.cause = aws.ToString(event.TaskTimedOutEventDetails.Error), aws.ToString(event.TaskTimedOutEventDetails.Cause)
+				follow = event.PreviousEventId
+			case follow == 0 && event.StateEnteredEventDetails != nil:
+				// Stopped or failed inside a state without a failed task.
+				failed.step = aws.ToString(event.StateEnteredEventDetails.Name)
+				return failed, nil
+			case event.Id == follow && event.StateEnteredEventDetails != nil:
+				failed.step = aws.ToString(event.StateEnteredEventDetails.Name)
+				return failed, nil
+			case event.Id == follow:
+				follow = event.PreviousEventId
+			}
+		}
+	}
+	return failed, nil
+}
+
+// isStatusChange says whether the payload comes from the EventBridge rule.
+func isStatusChange(payload json.RawMessage) (statusChange, bool) {
+	var e statusChange
+	return e, json.Unmarshal(payload, &e) == nil && e.DetailType != ""
+}
