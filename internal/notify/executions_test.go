@@ -1,0 +1,131 @@
+package notify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+)
+
+// execution is a Step Functions that knows one execution.
+type execution struct {
+	events   []types.HistoryEvent // oldest first
+	describe *sfn.DescribeExecutionOutput
+	page     int
+	err      error
+}
+
+func (e *execution) DescribeExecution(context.Context, *sfn.DescribeExecutionInput, ...func(*sfn.Options)) (*sfn.DescribeExecutionOutput, error) {
+	return e.describe, e.err
+}
+
+func (e *execution) GetExecutionHistory(_ context.Context, in *sfn.GetExecutionHistoryInput, _ ...func(*sfn.Options)) (*sfn.GetExecutionHistoryOutput, error) {
+	if e.err != nil {
+		return nil, e.err
+	}
+	all := slices.Clone(e.events)
+	if in.ReverseOrder {
+		slices.Reverse(all)
+	}
+	from := 0
+	if in.NextToken != nil {
+		from = int((*in.NextToken)[0] - 'A')
+	}
+	out := &sfn.GetExecutionHistoryOutput{Events: all[from:min(from+e.page, len(all))]}
+	if from+e.page < len(all) {
+		out.NextToken = aws.String(string(rune('A' + from + e.page)))
+	}
+	return out, nil
+}
+
+func event(id, previous int64, kind types.HistoryEventType) types.HistoryEvent {
+	return types.HistoryEvent{Id: id, PreviousEventId: previous, Type: kind}
+}
+
+func entered(id, previous int64, name string) types.HistoryEvent {
+	e := event(id, previous, types.HistoryEventTypeTaskStateEntered)
+	e.StateEnteredEventDetails = &types.StateEnteredEventDetails{Name: &name}
+	return e
+}
+
+func failed(id, previous int64, cause string) types.HistoryEvent {
+	e := event(id, previous, types.HistoryEventTypeTaskFailed)
+	e.TaskFailedEventDetails = &types.TaskFailedEventDetails{Error: aws.String("Failure"), Cause: &cause}
+	return e
+}
+
+func TestFindFailed(t *testing.T) {
+	scheduled := func(id, previous int64) types.HistoryEvent {
+		return event(id, previous, types.HistoryEventTypeTaskScheduled)
+	}
+	for _, c := range []struct {
+		name   string
+		events []types.HistoryEvent
+		want   failedTask
+	}{
+		{"a task", []types.HistoryEvent{
+			event(1, 0, types.HistoryEventTypeExecutionStarted),
+			entered(2, 1, "ExportUsers"), scheduled(3, 2), event(4, 3, types.HistoryEventTypeTaskStarted), failed(5, 4, "why"),
+			event(6, 5, types.HistoryEventTypeExecutionFailed),
+		}, failedTask{"ExportUsers", "Failure", "why"}},
+		{"a retried task", []types.HistoryEvent{
+			entered(2, 1, "ScanTable"), scheduled(3, 2), failed(4, 3, "first"), scheduled(5, 4), failed(6, 5, "last"),
+			event(7, 6, types.HistoryEventTypeExecutionFailed),
+		}, failedTask{"ScanTable", "Failure", "last"}},
+		{"one branch of two", []types.HistoryEvent{
+			entered(2, 1, "ImportUsers"), entered(3, 1, "UpdateUsers"), scheduled(4, 2), scheduled(5, 3), failed(6, 4, "why"),
+			event(7, 6, types.HistoryEventTypeParallelStateFailed), event(8, 7, types.HistoryEventTypeExecutionFailed),
+		}, failedTask{"ImportUsers", "Failure", "why"}},
+		{"stopped while it waits", []types.HistoryEvent{
+			entered(2, 1, "ImportUsers"), event(3, 2, types.HistoryEventTypeTaskSucceeded),
+			entered(4, 3, "WaitForImportUsers"), event(5, 4, types.HistoryEventTypeExecutionAborted),
+		}, failedTask{step: "WaitForImportUsers"}},
+		{"nothing", nil, failedTask{}},
+	} {
+		for _, page := range []int{1, 2, 100} {
+			got, err := findFailed(t.Context(), &execution{events: c.events, page: page}, "arn")
+			if page == 1 && len(c.events) > historyPages {
+				continue // beyond what is read
+			}
+			if err != nil || got != c.want {
+				t.Errorf("%s, %d a page: %+v, %v", c.name, page, got, err)
+			}
+		}
+	}
+}
+
+const changed = `{"version":"0","detail-type":"Step Functions Execution Status Change","source":"aws.states","region":"us-west-2",
+ "time":"2026-11-22T09:01:43Z","detail":{"executionArn":"arn:aws:states:us-west-2:123456789012:execution:CognitoBackup-ImportWorkflow:77aa",
+ "stateMachineArn":"arn:aws:states:us-west-2:123456789012:stateMachine:CognitoBackup-ImportWorkflow","name":"77aa","status":"FAILED",
+ "startDate":1795338043000,"stopDate":1795338103000,"input":"{\"NewUserPoolId\":\"us-west-2_Example02\"}","error":"Failure","cause":"boom"}}`
+
+func TestFailureFromEvent(t *testing.T) {
+	e, ok := isStatusChange(json.RawMessage(changed))
+	if !ok {
+		t.Fatal("the event was not recognised")
+	}
+	api := &execution{page: 10, events: []types.HistoryEvent{entered(2, 1, "ScanTable"), failed(3, 2, "boom")},
+		describe: &sfn.DescribeExecutionOutput{Error: aws.String("Failure"), Cause: aws.String("boom")}}
+	f := e.failure(t.Context(), api, "CognitoBackup")
+	if f.Workflow != "ImportWorkflow" || f.Step != "ScanTable" || f.Cause != "boom" || f.Region != "us-west-2" {
+		t.Errorf("failure is %+v", f)
+	}
+
+	// Without access to the execution the event itself has to do.
+	f = e.failure(t.Context(), &execution{err: errors.New("throttled")}, "CognitoBackup")
+	if f.Cause != "boom" || f.Step != "" || f.Started.IsZero() {
+		t.Errorf("failure without the execution is %+v", f)
+	}
+	if body := f.Message().Body; !strings.Contains(body, "boom") {
+		t.Errorf("the message lacks the cause:\n%s", body)
+	}
+	if _, ok := isStatusChange(json.RawMessage(`{"Workflow":"ExportWorkflow","Step":"SendMessage"}`)); ok {
+		t.Error("a step's event was taken for a status change")
+	}
+}
