@@ -1,0 +1,32 @@
+// Command cognito-backup is the CDK app: it reads the deployment parameters
+// from context and synthesizes the stacks of the two Regions.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+
+	"cognito-backup/stacks"
+)
+
+func main() { os.Exit(synth()) }
+
+// synth returns the exit code rather than exiting, so that the deferred close
+// of the jsii runtime runs.
+func synth() int {
+	defer jsii.Close()
+
+	app := awscdk.NewApp(nil)
+	context, _ := app.Node().GetAllContext(nil).(map[string]any)
+	params, err := stacks.ParseParameters(context)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "The context (cdk.json, or -c key=value) needs a change:\n\n%v\n", err)
+		return 1
+	}
+	stacks.New(app, stacks.Props{Parameters: params, Assets: "dist"})
+	app.Synth(nil)
+	return 0
+}

@@ -1,0 +1,46 @@
+package stacks
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
+	"github.com/aws/jsii-runtime-go"
+)
+
+// createKeys makes the key of the topic, which is customer-managed in any
+// case: alarms cannot publish to a topic under the AWS-managed key, whose
+// policy nobody can change. With customerManagedKeys one key per Region serves
+// table, bucket, queues and topic.
+func (s *site) createKeys() {
+	if !s.params.CustomerManagedKeys {
+		s.topicKey = s.newKey("NotificationsKey", "Notifications of "+s.names.prefix, awscdk.RemovalPolicy_DESTROY)
+		return
+	}
+	if s.isPrimary() {
+		key := s.newKey("BackupKey", "Backup table, bucket, queues and topic of "+s.names.prefix, awscdk.RemovalPolicy_RETAIN)
+		key.AddAlias(jsii.String(s.names.keyAlias()))
+		s.dataKey = key
+	} else {
+		s.dataKey = awskms.Key_FromKeyArn(s.stack, jsii.String("BackupKey"),
+			awscdk.Fn_ImportValue(jsii.String(s.names.of("SecondaryKeyArn"))))
+	}
+	s.topicKey = s.dataKey
+}
+
+// newKey makes a key that CloudWatch alarms of this account can use on their
+// way to the topic.
+func (s *site) newKey(id, description string, removal awscdk.RemovalPolicy) awskms.Key {
+	key := awskms.NewKey(s.stack, jsii.String(id), &awskms.KeyProps{
+		Description:       jsii.String(description),
+		EnableKeyRotation: jsii.Bool(true),
+		RemovalPolicy:     removal,
+	})
+	key.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid:        jsii.String("AlarmsPublishToTheTopic"),
+		Principals: &[]awsiam.IPrincipal{awsiam.NewServicePrincipal(jsii.String("cloudwatch.amazonaws.com"), nil)},
+		Actions:    jsii.Strings("kms:Decrypt", "kms:GenerateDataKey*"),
+		Resources:  jsii.Strings("*"), // in a key policy: this key
+		Conditions: &map[string]any{"StringEquals": map[string]any{"aws:SourceAccount": awscdk.Aws_ACCOUNT_ID()}},
+	}), nil)
+	return key
+}

@@ -1,0 +1,4 @@
+package stacks
+
+// createOutputs prints where to look and what to paste.
+func (s *site) createOutputs() {}

@@ -1,0 +1,310 @@
+package stacks
+
+// A step is a function: the folder lambdas/<name>, what it is told in its
+// environment and what it may do. Nothing is granted anywhere else, apart from
+// what every function needs to log and trace.
+type step struct {
+	name        string
+	does        string // the function's description
+	memory      int    // MB
+	primaryOnly bool
+	env         []string // beyond commonEnv; see (*site).env
+	grants      func(s *site) []grant
+}
+
+// A grant is one statement of a role's policy.
+type grant struct {
+	sid        string // what for
+	actions    []string
+	resources  []string
+	conditions map[string]any
+}
+
+const (
+	standardMemory = 512
+	// largeMemory is for the steps that hold the keys of a whole pool:
+	// 16 bytes and overhead for each of up to tens of millions.
+	largeMemory = 3008
+)
+
+// commonEnv is what every step is told.
+var commonEnv = []string{
+	"STACK_PREFIX", "TABLE_NAME", "BUCKET_NAME", "PRIMARY_USER_POOL_ID",
+	"PRIMARY_REGION", "SECONDARY_REGION", "SLICE_SECONDS",
+}
+
+// steps is every step, in the order of the workflows.
+var steps = []step{
+	{
+		name: "check-state-machine", does: "Takes the lease of the workflow", memory: standardMemory,
+		grants: func(s *site) []grant {
+			return []grant{
+				s.onTable("GetItem", "PutItem", "UpdateItem"),
+				s.onExecutions("DescribeExecution"),
+			}
+		},
+	},
+	{
+		name: "check-user-pool-config", does: "Backs up the pool's configuration and plans the export", memory: standardMemory,
+		primaryOnly: true, env: []string{"COGNITO_TPS"},
+		grants: func(s *site) []grant {
+			return []grant{
+				s.onTable("GetItem", "PutItem", "Query", "UpdateItem"),
+				s.onPrimaryPool("DescribeIdentityProvider", "DescribeResourceServer", "DescribeUserPool", "DescribeUserPoolClient",
+					"GetUserPoolMfaConfig", "ListIdentityProviders", "ListResourceServers", "ListUserPoolClients"),
+			}
+		},
+	},
+	{
+		name: "export-users", does: "Copies users from the pool to the backup table", memory: standardMemory,
+		primaryOnly: true, env: []string{"COGNITO_TPS", "EXPORT_SHARDS"},
+		grants: func(s *site) []grant {
+			return []grant{
+				s.onTable("BatchGetItem", "GetItem", "PutItem", "UpdateItem"),
+				s.onPrimaryPool("ListUsers"),
+				s.onRunObjects("GetObject", "PutObject"),
+			}
+		},
+	},
+	{
+		name: "list-groups", does: "Copies groups from the pool to the backup table", memory: standardMemory,
+		primaryOnly: true, env: []string{"COGNITO_TPS"},
+		grants: func(s *site) []grant {
+			return []grant{
+				s.onTable("BatchGetItem", "GetItem", "PutItem", "UpdateItem"),
+				s.onPrimaryPool("ListGroups"),
+				s.onRunObjects("GetObject", "PutObject"),
+			}
+		},
+	},
+	{
+		name: "export-group-members", does: "Copies memberships from the pool to the backup table", memory: standardMemory,
+		primaryOnly: true, env: []string{"COGNITO_TPS"},
+		grants: func(s *site) []grant {
+			return []grant{
+				s.onTable("BatchGetItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"),
+				s.onPrimaryPool("ListUsersInGroup"),
+				s.onRunObjects("GetObject", "PutObject"),
+			}
+		},
+	},
+	{
+		name: "clean-up-backup-table", does: "Marks what vanished, commits the restore point, removes what none needs", memory: largeMemory,
+		primaryOnly: true,
+		env:         []string{"RETENTION_DAYS", "MASS_DELETION_PERCENT", "CLEAN_UP_QUEUE_URL", "CLEAN_UP_DEAD_LETTER_QUEUE_URL"},
+		grants: func(s *site) []grant {
+			return []grant{
+				s.onTable("BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"),
+				s.onRunObjects("GetObject", "PutObject"),
+				s.onListing("runs/"),
+				s.onQueue(cleanUpQueue, "ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "ReceiveMessage", "SendMessage"),
+			}
+		},
+	},
+	{
+		name: "check-new-user-pool", does: "Checks everything an import needs before anything is written", memory: standardMemory,
+		env: []string{"COGNITO_TPS"},
+		grants: func(s *site) []grant {
+			return append(
+				s.onTargetPools("DescribeUserPool", "GetUserPoolMfaConfig", "ListGroups", "ListIdentityProviders", "ListUserImportJobs", "ListUsers"),
+				s.onTable("GetItem", "Query", "UpdateItem"),
+				s.onRunObjects("GetObject", "PutObject"),
+			)
+		},
+	},
+	{
+		name: "scan-table", does: "Freezes the restore point into chunks, verifies it and queues them", memory: largeMemory,
+		env: []string{"COGNITO_TPS", "NEW_USERS_QUEUE_URL"},
+		grants: func(s *site) []grant {
+			return append(
+				s.onTargetPools("ListUsers"),
+				s.onTable("GetItem", "Query", "Scan", "UpdateItem"),
+				s.onRunObjects("GetObject", "PutObject"),
+				s.onQueue(newUsersQueue, "SendMessage"),
+			)
+		},
+	},
+	{
+		name: "import-users", does: "Creates users by CSV import jobs and by the API", memory: standardMemory,
+		env: []string{"COGNITO_TPS", "NEW_USERS_QUEUE_URL", "UPDATES_QUEUE_URL", "IMPORT_JOB_ROLE_ARN"},
+		grants: func(s *site) []grant {
+			return append(
+				s.onTargetPools("AdminCreateUser", "AdminSetUserPassword", "CreateUserImportJob", "DescribeUserImportJob", "DescribeUserPool",
+					"GetCSVHeader", "ListUserImportJobs", "ListUsers", "StartUserImportJob", "StopUserImportJob"),
+				grant{
+					sid:        "HandLogsRoleToImportJobs",
+					actions:    []string{"iam:PassRole"},
+					resources:  []string{*s.csvLogsRole.RoleArn()},
+					conditions: equals("iam:PassedToService", "cognito-idp.amazonaws.com"),
+				},
+				s.onTable("GetItem", "PutItem", "Query", "UpdateItem"),
+				s.onRunObjects("GetObject", "PutObject"),
+				s.onQueue(newUsersQueue, "ChangeMessageVisibility", "DeleteMessage", "ReceiveMessage"),
+				s.onQueue(updatesQueue, "SendMessage"),
+			)
+		},
+	},
+	{
+		name: "update-users", does: "Restores groups, memberships, disabled flags and links", memory: standardMemory,
+		env: []string{"COGNITO_TPS", "UPDATES_QUEUE_URL", "UPDATES_DEAD_LETTER_QUEUE_URL"},
+		grants: func(s *site) []grant {
+			pools := s.onTargetPools("AdminAddUserToGroup", "AdminDisableUser", "AdminLinkProviderForUser", "CreateGroup", "GetGroup", "ListGroups")
+			if len(pools) > 0 {
+				pools = append(pools, s.onGroupRoles())
+			}
+			return append(pools,
+				s.onTable("GetItem", "UpdateItem"),
+				s.onRunObjects("GetObject", "PutObject"),
+				s.onQueue(updatesQueue, "ChangeMessageVisibility", "DeleteMessage", "ReceiveMessage"),
+				s.onQueue(deadLetter(updatesQueue), "SendMessage"),
+			)
+		},
+	},
+	{
+		name: "verify-import", does: "Compares the target with the restore point, repairs, reports, tidies up", memory: largeMemory,
+		env: []string{"COGNITO_TPS", "NEW_USERS_QUEUE_URL"},
+		grants: func(s *site) []grant {
+			return append(
+				s.onTargetPools("AdminListGroupsForUser", "AdminUpdateUserAttributes", "DescribeUserPool", "ListGroups", "ListUsers", "ListUsersInGroup"),
+				s.onTable("GetItem", "PutItem", "Query", "UpdateItem"),
+				s.onRunObjects("DeleteObject", "DeleteObjectVersion", "GetObject", "PutObject"),
+				s.onReports("PutObject"),
+				s.onListing("runs/"),
+				s.onVersionListing("runs/"),
+				s.onQueue(newUsersQueue, "SendMessage"),
+			)
+		},
+	},
+	{
+		name: "send-message", does: "Tells people how a workflow ended", memory: standardMemory,
+		env: []string{"TOPIC_ARN", "SNS_PREFERENCE"},
+		grants: func(s *site) []grant {
+			return []grant{
+				{sid: "Notify", actions: []string{"sns:Publish"}, resources: []string{s.ref("sns", "", "Notifications")}},
+				s.onExecutions("DescribeExecution", "GetExecutionHistory"),
+				s.onTable("GetItem", "Query", "UpdateItem"),
+				s.onRunObjects("GetObject"),
+				s.onReports("PutObject"),
+				s.onListing("runs/"),
+			}
+		},
+	},
+}
+
+// sitesSteps is the steps of this Region.
+func (s *site) steps() []step {
+	var here []step
+	for _, step := range steps {
+		if s.isPrimary() || !step.primaryOnly {
+			here = append(here, step)
+		}
+	}
+	return here
+}
+
+// The grants below narrow each service to this deployment's own resources.
+
+func (s *site) onTable(operations ...string) grant {
+	return grant{sid: "BackupTable", actions: prefixed("dynamodb:", operations), resources: []string{s.tableARN()}}
+}
+
+func (s *site) onRunObjects(operations ...string) grant {
+	return grant{sid: "RunObjects", actions: prefixed("s3:", operations), resources: []string{s.bucketARN("runs/*")}}
+}
+
+func (s *site) onReports(operations ...string) grant {
+	return grant{sid: "Reports", actions: prefixed("s3:", operations), resources: []string{s.bucketARN("reports/*")}}
+}
+
+// onListing allows listing under a prefix. It is also what makes S3 answer
+// NoSuchKey, rather than AccessDenied, when an object is not there.
+func (s *site) onListing(prefix string) grant {
+	return grant{sid: "ListRunObjects", actions: []string{"s3:ListBucket"}, resources: []string{s.bucketARN()},
+		conditions: like("s3:prefix", prefix+"*")}
+}
+
+func (s *site) onVersionListing(prefix string) grant {
+	return grant{sid: "ListVersionsToDelete", actions: []string{"s3:ListBucketVersions"}, resources: []string{s.bucketARN()},
+		conditions: like("s3:prefix", prefix+"*")}
+}
+
+func (s *site) onQueue(queue string, operations ...string) grant {
+	return grant{sid: queue, actions: prefixed("sqs:", operations), resources: []string{s.ref("sqs", "", queue)}}
+}
+
+// onExecutions is the executions of this Region's workflows.
+func (s *site) onExecutions(operations ...string) grant {
+	resources := []string{s.ref("states", "execution:", importWorkflow) + ":*"}
+	if s.isPrimary() {
+		resources = append([]string{s.ref("states", "execution:", exportWorkflow) + ":*"}, resources...)
+	}
+	return grant{sid: "Executions", actions: prefixed("states:", operations), resources: resources}
+}
+
+func (s *site) onPrimaryPool(operations ...string) grant {
+	return grant{sid: "SourcePool", actions: prefixed("cognito-idp:", operations), resources: []string{s.poolARN(s.params.PrimaryUserPoolID)}}
+}
+
+// onTargetPools is the pools an import may write to: any of this account in
+// this Region, because the pool that replaces a lost one does not exist yet
+// when this is deployed, or those of importUserPoolIds. There is no grant if
+// none of these lies in this Region.
+func (s *site) onTargetPools(operations ...string) []grant {
+	pools := s.targetPools()
+	if len(pools) == 0 {
+		return nil
+	}
+	return []grant{{sid: "TargetPools", actions: prefixed("cognito-idp:", operations), resources: pools}}
+}
+
+func (s *site) targetPools() []string {
+	if len(s.params.ImportUserPoolIDs) == 0 {
+		return []string{s.poolARN("*")}
+	}
+	var pools []string
+	for _, id := range s.params.ImportUserPoolIDs {
+		if poolRegion(id) == s.region {
+			pools = append(pools, s.poolARN(id))
+		}
+	}
+	return pools
+}
+
+// onGroupRoles lets a group be created with the IAM role it had. The roles are
+// whatever the pool's owners chose, so only the service they may be handed to
+// can be named here.
+func (s *site) onGroupRoles() grant {
+	return grant{
+		sid:       "HandRolesToGroups",
+		actions:   []string{"iam:PassRole"},
+		resources: []string{arn("iam", "", "role/*")},
+		conditions: equals("iam:PassedToService",
+			"cognito-identity.amazonaws.com", "cognito-idp.amazonaws.com"),
+	}
+}
+
+func (s *site) poolARN(id string) string { return s.arn("cognito-idp", "userpool/"+id) }
+
+func prefixed(service string, operations []string) []string {
+	actions := make([]string, len(operations))
+	for i, operation := range operations {
+		actions[i] = service + operation
+	}
+	return actions
+}
+
+func equals(key string, values ...string) map[string]any {
+	return map[string]any{"StringEquals": map[string]any{key: one(values)}}
+}
+
+func like(key string, values ...string) map[string]any {
+	return map[string]any{"StringLike": map[string]any{key: one(values)}}
+}
+
+// one is a single value by itself, as IAM policies are usually written.
+func one(values []string) any {
+	if len(values) == 1 {
+		return values[0]
+	}
+	return values
+}
