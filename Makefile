@@ -21,13 +21,10 @@ DEMO_FLAGS  ?=
 # Where `make local` listens.
 PORT        ?= 4599
 
-# The assembly that demo, local and tests deploy on the testbed, and the CDK
-# context it is synthesized with. `make synth CONTEXT="-c ..."` takes others.
+# The assembly that demo, local and tests deploy on the testbed, and what its
+# synthesis adds to the context of cdk.json. cdk deploy takes cdk.json alone.
 ASSEMBLY    ?= cdk.out
-POOL_ID     ?= us-east-1_Example01
-SECONDARY   ?= us-west-2
-CONTEXT     ?= -c primaryUserPoolId=$(POOL_ID) -c secondaryRegion=$(SECONDARY) \
-               -c notificationEmail=ops@example.com -c cognitoTps=$(TPS)
+CONTEXT     ?= -c cognitoTps=$(TPS)
 
 cdk := node_modules/.bin/cdk
 
@@ -102,14 +99,17 @@ always:
 demo: setup ## export, disaster, restore in the other Region, proof: all on this machine
 	@mkdir -p .build
 	@go build -o .build/demo ./test/demo
-	@assembly=$(ASSEMBLY) pool=$(POOL_ID) secondary=$(SECONDARY); \
+	@assembly=$(ASSEMBLY); \
 	if [ -n "$(FROM)" ]; then \
 		pool=$$(.build/demo -from "$(FROM)" -print-pool-id); \
 		assembly=.build/cdk.out-$$pool; \
-		case $$pool in $(SECONDARY)_*) secondary=us-east-1;; esac; \
+		secondary=us-west-2; if [[ $$pool == us-west-2_* ]]; then secondary=us-east-1; fi; \
+		$(MAKE) synth ASSEMBLY=$$assembly \
+			CONTEXT="$(CONTEXT) -c primaryUserPoolId=$$pool -c secondaryRegion=$$secondary"; \
+	else \
+		$(MAKE) synth; \
 	fi; \
-	$(MAKE) synth ASSEMBLY=$$assembly POOL_ID=$$pool SECONDARY=$$secondary; \
-	exec .build/demo -assembly $$assembly -users "$(USERS)" -groups "$(USER_GROUPS)" -seed "$(SEED)" -from "$(FROM)" $(DEMO_FLAGS)
+	exec .build/demo -assembly "$$assembly" -users "$(USERS)" -groups "$(USER_GROUPS)" -seed "$(SEED)" -from "$(FROM)" $(DEMO_FLAGS)
 
 .PHONY: local
 local: setup synth ## the same testbed, kept running for the AWS CLI and SDKs

@@ -13,12 +13,6 @@ type Deployment struct {
 	Execution  string // ARN
 }
 
-// Tally is how many records of a kind a restore point holds and how it differs
-// from the one before.
-type Tally struct {
-	Total, Added, Changed, Removed int64
-}
-
 // Suspect says why a restore point is not trusted.
 type Suspect struct {
 	Missing    int64     // users gone
@@ -32,21 +26,29 @@ type Export struct {
 	// RestorePoint is the time to name as RestorePoint when restoring: the end of
 	// the listing, because a restore takes the last restore point whose listing
 	// ended at or before the time it is given.
-	RestorePoint               time.Time
-	Took                       time.Duration
-	Users, Groups, Memberships Tally
-	Federated                  int64 // users who come back by signing in
-	First                      bool  // nothing to compare with
-	Throttled                  int64 // calls that Cognito refused for their rate
-	Calls                      int64 // calls made to Cognito
-	Suspect                    *Suspect
-	Accepted                   bool     // a person accepted a mass disappearance with this run
-	Attention                  []string // sentences of other things to look at
+	RestorePoint time.Time
+	Took         time.Duration
+	// What the restore point holds.
+	Users, Groups, Memberships int64
+	// How it differs from the one before, all kinds together.
+	Added, Changed, Removed int64
+	// Groups and memberships gone since the one before.
+	GroupsRemoved, MembershipsRemoved int64
+
+	First     bool     // there is no restore point before
+	Throttled int64    // calls that Cognito refused for their rate
+	Suspect   *Suspect // nil: trustworthy
+	Accepted  bool     // a person accepted a mass disappearance with this run
+	Attention []string // sentences of other things to look at
 }
 
 // massLoss is the share of groups or memberships whose disappearance is worth
 // a sentence; unlike a loss of users it makes nothing suspect.
 const massLoss = 0.2
+
+// manyThrottled is how many refused calls are worth a sentence: a run that
+// finds out which rate is free meets some.
+const manyThrottled = 20
 
 // Message tells of a restore point.
 func (e *Export) Message() Message {
@@ -66,7 +68,7 @@ func (e *Export) Message() Message {
 	t.footer(e.Deployment)
 	return Message{
 		Subject: subject(e.Prefix, "Export completed: %s, %s, %s",
-			count(e.Users.Total, "user"), count(e.Groups.Total, "group"), count(e.Memberships.Total, "membership")),
+			count(e.Users, "user"), count(e.Groups, "group"), count(e.Memberships, "membership")),
 		Body: t.String(),
 	}
 }
@@ -102,46 +104,37 @@ func (e *Export) backedUp(t *text) {
 	t.line("Restore point: %s", stamp(e.RestorePoint))
 	t.line("(name this time as RestorePoint to restore exactly this state)")
 	t.blank()
-	if e.First {
-		t.line("In the backup, which is the first one:")
-	} else {
-		t.line("In the backup, compared with the restore point before:")
-	}
-	for _, kind := range []struct {
-		name string
-		Tally
-	}{{"Users", e.Users}, {"Groups", e.Groups}, {"Memberships", e.Memberships}} {
-		if e.First {
-			t.line("%s: %s", kind.name, number(kind.Total))
-			continue
-		}
-		t.line("%s: %s (%s)", kind.name, number(kind.Total), kind.difference())
+	t.line("In the backup:")
+	t.line("Users: %s", number(e.Users))
+	t.line("Groups: %s", number(e.Groups))
+	t.line("Memberships: %s", number(e.Memberships))
+	t.blank()
+	switch {
+	case e.First:
+		t.line("This is the first restore point.")
+	case e.Added+e.Changed+e.Removed == 0:
+		t.line("Nothing changed since the restore point before.")
+	default:
+		t.line("Since the restore point before, of all these records:")
+		t.line("%s added, %s changed, %s removed", number(e.Added), number(e.Changed), number(e.Removed))
 	}
 	t.blank()
 	t.line("It took %s. Throttled calls: %s.", duration(e.Took), number(e.Throttled))
 }
 
-func (c Tally) difference() string {
-	if c.Added == 0 && c.Changed == 0 && c.Removed == 0 {
-		return "unchanged"
-	}
-	return fmt.Sprintf("%s added, %s changed, %s removed", number(c.Added), number(c.Changed), number(c.Removed))
-}
-
 func (e *Export) attention() []string {
 	var items []string
 	for _, kind := range []struct {
-		name string
-		Tally
-	}{{"groups", e.Groups}, {"memberships", e.Memberships}} {
-		before := kind.Total - kind.Added + kind.Removed
-		if kind.Removed > 0 && float64(kind.Removed) > massLoss*float64(before) {
-			items = append(items, fmt.Sprintf("%s of %s %s are gone. They stay in the restore points before this one.",
-				number(kind.Removed), number(before), kind.name))
+		name      string
+		now, gone int64
+	}{{"groups", e.Groups, e.GroupsRemoved}, {"memberships", e.Memberships, e.MembershipsRemoved}} {
+		before := kind.now + kind.gone // at most: some of those now there are new
+		if float64(kind.gone) > massLoss*float64(before) {
+			items = append(items, fmt.Sprintf("%s %s are gone, %s are left. The restore points before this one still have them.",
+				number(kind.gone), kind.name, number(kind.now)))
 		}
 	}
-	// A call in ten is what a run shows while it finds the rate that is free.
-	if e.Throttled > 0 && e.Throttled*10 > e.Calls {
+	if e.Throttled > manyThrottled {
 		items = append(items, fmt.Sprintf("Cognito refused %s for their rate. "+
 			"The quota is shared with your applications: consider a lower cognitoTps.", count(e.Throttled, "call")))
 	}
@@ -156,9 +149,7 @@ func (e *Export) limits(t *text) {
 	t.blank()
 	t.say("", "Cognito gives nobody these, so no backup holds them: "+
 		"passwords, MFA preferences, TOTP secrets, passkeys, remembered devices.")
-	if e.Federated > 0 {
-		t.say("", "Federated users, who come back when they sign in: %s.", number(e.Federated))
-	}
+	t.say("", "Federated users come back by signing in through their provider.")
 }
 
 // stamp writes a time as RestorePoint takes it.

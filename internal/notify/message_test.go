@@ -26,10 +26,8 @@ var (
 func export(change func(*Export)) Message {
 	e := &Export{
 		Deployment: exported, RestorePoint: listed, Took: 74 * time.Second,
-		Users:       Tally{Total: 12480, Added: 31, Changed: 12, Removed: 4},
-		Groups:      Tally{Total: 105},
-		Memberships: Tally{Total: 9001, Added: 40, Removed: 6},
-		Federated:   80, Calls: 900,
+		Users: 12480, Groups: 105, Memberships: 9001,
+		Added: 71, Changed: 12, Removed: 10, MembershipsRemoved: 6,
 	}
 	change(e)
 	return e.Message()
@@ -62,21 +60,20 @@ func TestMessages(t *testing.T) {
 	messages := map[string]Message{
 		"export-completed": export(func(*Export) {}),
 		"export-unchanged": export(func(e *Export) {
-			e.Users, e.Groups, e.Memberships = Tally{Total: 1}, Tally{}, Tally{}
-			e.Federated = 1
+			e.Users, e.Groups, e.Memberships = 1, 0, 0
+			e.Added, e.Changed, e.Removed = 0, 0, 0
 		}),
 		"export-first": export(func(e *Export) {
 			e.First = true
-			e.Users = Tally{Total: 12480, Added: 12480}
 			e.Attention = []string{"The pool has a custom domain. It is recorded, but a domain must be freed before another pool can use it."}
 		}),
 		"export-throttled": export(func(e *Export) { e.Throttled = 400 }),
 		"export-groups-gone": export(func(e *Export) {
-			e.Groups = Tally{Total: 40, Removed: 65}
-			e.Memberships = Tally{Total: 4000, Removed: 5001}
+			e.Groups, e.GroupsRemoved = 40, 65
+			e.Memberships, e.MembershipsRemoved = 4000, 5001
 		}),
 		"export-suspect": export(func(e *Export) {
-			e.Users = Tally{Total: 480, Removed: 0}
+			e.Users = 480
 			e.Suspect = &Suspect{Missing: 12000, Of: 12480, ComparedTo: listed.Add(-24 * time.Hour)}
 		}),
 		"export-accepted":  export(func(e *Export) { e.Accepted = true }),
