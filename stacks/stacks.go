@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsstepfunctions"
+	"github.com/aws/aws-cdk-go/awscdk/v2/interfaces/interfacesawscloudwatch"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 )
@@ -36,6 +37,12 @@ func New(app awscdk.App, props Props) {
 	}
 }
 
+// The tags of every resource that can have some.
+const (
+	tagPrefix   = "cognito-backup:prefix"
+	tagUserPool = "cognito-backup:user-pool"
+)
+
 // site is one Region while its stack is being built: what later parts need to
 // know about earlier ones.
 type site struct {
@@ -55,7 +62,7 @@ type site struct {
 	functions   map[string]awslambda.IFunction // by step
 	workflows   map[string]awsstepfunctions.IStateMachine
 	dashboard   awscloudwatch.Dashboard
-	alarms      []awscloudwatch.IAlarm
+	alarms      []interfacesawscloudwatch.IAlarmRef
 
 	// beforeSchedule is what must stand before the first export starts, which
 	// may be the moment the schedule is created.
@@ -65,15 +72,16 @@ type site struct {
 func newSite(app awscdk.App, props Props, name, region, description string) *site {
 	p := props.Parameters
 	n := names{p.StackPrefix}
+	stack := awscdk.NewStack(app, jsii.String(n.of(name)), &awscdk.StackProps{
+		// No account: the templates are the same for all, and synthesis needs none.
+		Env:         &awscdk.Environment{Region: jsii.String(region)},
+		Description: jsii.String(description),
+	})
+	tags := awscdk.Tags_Of(stack)
+	tags.Add(jsii.String(tagPrefix), jsii.String(p.StackPrefix), nil)
+	tags.Add(jsii.String(tagUserPool), jsii.String(p.PrimaryUserPoolID), nil)
 	return &site{
-		stack: awscdk.NewStack(app, jsii.String(n.of(name)), &awscdk.StackProps{
-			Env:         &awscdk.Environment{Region: jsii.String(region)},
-			Description: jsii.String(description),
-			Tags: &map[string]*string{
-				"cognito-backup:prefix":    jsii.String(p.StackPrefix),
-				"cognito-backup:user-pool": jsii.String(p.PrimaryUserPoolID),
-			},
-		}),
+		stack:     stack,
 		params:    p,
 		names:     n,
 		region:    region,
