@@ -6,6 +6,7 @@
 package faults
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -183,4 +184,18 @@ func (r *Rule) matches(c Call) bool {
 		function = strings.HasSuffix(c.Function, suffix)
 	}
 	return operation && function && (r.Service == "" || r.Service == c.Service) && (r.Region == "" || r.Region == c.Region)
+}
+
+type faultKey struct{}
+
+// With carries a call's fault to the service, for kinds that only it can
+// bring about.
+func With(ctx context.Context, f Fault) context.Context {
+	return context.WithValue(ctx, faultKey{}, f)
+}
+
+// From is the fault that With put there, the zero Fault without one.
+func From(ctx context.Context) Fault {
+	f, _ := ctx.Value(faultKey{}).(Fault)
+	return f
 }
