@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"cognito-backup/internal/step"
@@ -52,7 +51,7 @@ func (s *Store) Sync(ctx context.Context, runID string, observed []Record, guard
 			continue
 		}
 		g.Go(func() error {
-			wrote, err := s.put(gctx, runID, record, guard)
+			wrote, err := s.put(gctx, runID, record, exists, guard)
 			if wrote {
 				mu.Lock()
 				written++
@@ -72,13 +71,16 @@ func settled(current *Item, runID, hash string) bool {
 	return current.DeletedAt == "" && current.Hash == hash
 }
 
-func (s *Store) put(ctx context.Context, runID string, record Record, guard Guard) (bool, error) {
-	for range 3 {
-		stored, err := s.Table.Get(ctx, []Key{record.Key}, false)
-		if err != nil {
-			return false, err
+func (s *Store) put(ctx context.Context, runID string, record Record, exists bool, guard Guard) (bool, error) {
+	for attempt := range 3 {
+		var current Item
+		if exists || attempt > 0 {
+			stored, err := s.Table.Get(ctx, []Key{record.Key}, false)
+			if err != nil {
+				return false, err
+			}
+			current, exists = stored[record.Key]
 		}
-		current, exists := stored[record.Key]
 		item := Item{Key: record.Key, Content: record.Content, Hash: hashOf(record.Content), ValidFrom: runID, LiveSince: runID}
 		expect := Absent()
 		if exists {
@@ -220,36 +222,6 @@ func (s *Store) Memberships(ctx context.Context, sub, t string) ([]Item, error) 
 		}
 	}
 	return live, nil
-}
-
-// Groups returns all groups that a run saw, in the order of their names. Their
-// number is bounded: a pool holds at most 10,000 (service quota).
-func (s *Store) Groups(ctx context.Context, t string, segments int) ([]Item, error) {
-	found := make([][]Item, segments)
-	g, ctx := errgroup.WithContext(ctx)
-	for i := range segments {
-		g.Go(func() error {
-			for position := (Position{}); !position.Done; {
-				items, next, err := s.ReadAsOf(ctx, t, Segment{Index: i, Of: segments}, position)
-				if err != nil {
-					return err
-				}
-				for _, item := range items {
-					if item.Kind() == KindGroup {
-						found[i] = append(found[i], item)
-					}
-				}
-				position = next
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	all := slices.Concat(found...)
-	slices.SortFunc(all, func(a, b Item) int { return strings.Compare(a.ID, b.ID) })
-	return all, nil
 }
 
 // RestorePoints returns all restore points of the pool, newest first.

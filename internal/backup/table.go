@@ -208,6 +208,18 @@ func (t *DynamoDB) Get(ctx context.Context, keys []Key, headOnly bool) (map[Key]
 // unprocessed: 50 ms, doubled up to 3.2 s.
 func backoff(attempt int) time.Duration { return 50 * time.Millisecond << min(attempt, 6) }
 
+// Met says whether the stored item, if there is one, is as expected.
+func (e Expectation) Met(stored Item, exists bool) bool {
+	switch {
+	case e.any:
+		return true
+	case e.absent:
+		return !exists
+	default:
+		return exists && stored.ValidFrom == e.validFrom && stored.DeletedAt == e.deletedAt
+	}
+}
+
 func (e Expectation) condition() expression.ConditionBuilder {
 	if e.absent {
 		return expression.AttributeNotExists(expression.Name("id"))

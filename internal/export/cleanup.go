@@ -1,0 +1,549 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"cognito-backup/internal/backup"
+	"cognito-backup/internal/step"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	scanSegments = 8    // parts of the table that clean-up reads side by side
+	removalChunk = 1000 // records in one removal chunk
+	removers     = 32   // removals under way at once
+	// largestIn is how far back the largest trustworthy restore point is the
+	// measure of a mass disappearance.
+	largestIn = 24 * time.Hour
+	// leastGone is how few users may be gone without a second look, however
+	// small the pool is.
+	leastGone = 20
+	// maxRequeues is how often removal chunks that nobody answered for are queued
+	// again within one slice before they are left to the next export.
+	maxRequeues = 3
+)
+
+// QueueAPI is what clean-up needs of its queue.
+type QueueAPI interface {
+	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
+	ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error)
+	DeleteMessage(context.Context, *sqs.DeleteMessageInput, ...func(*sqs.Options)) (*sqs.DeleteMessageOutput, error)
+}
+
+// CleanUp is the step clean-up-backup-table: it proves what is stored, makes
+// tombstones of what vanished, commits the restore point, and then removes
+// what no restore point within the retention needs.
+type CleanUp struct {
+	Source
+	Queue               QueueAPI
+	QueueURL            string
+	RetentionDays       int
+	MassDeletionPercent int
+	Metrics             *step.Metrics
+	Now                 func() time.Time
+}
+
+// cleanUpCursor is where clean-up is. What it counted belongs to the positions
+// beside it, so that a slice that is repeated counts nothing twice.
+type cleanUpCursor struct {
+	EndedAt   time.Time // of the listing
+	Positions [scanSegments]backup.Position
+	Counted   [scanSegments]tally
+	Removals  [scanSegments]int // removal chunks of each segment
+	Committed bool
+	Queued    bool
+}
+
+// tally is what one segment of the table holds.
+type tally struct {
+	backup.Summary
+	Matched   int64 // current records whose key the run saw
+	Added     int64
+	Changed   int64
+	RemovedBy map[backup.Kind]int64
+	Gone      int64 // users gone since the reference
+}
+
+// Run carries out one slice.
+func (c *CleanUp) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
+	var cursor cleanUpCursor
+	resumed, err := s.LoadCursor(ctx, &cursor)
+	if err != nil {
+		return step.Run{}, err
+	}
+	if !resumed {
+		cursor.EndedAt = c.Now().UTC()
+	}
+	if !cursor.Committed {
+		done, err := c.commit(ctx, s, &cursor)
+		if err != nil {
+			return step.Run{}, err
+		}
+		if !done {
+			return s.SaveCursor(ctx, &cursor)
+		}
+	}
+	done, err := c.remove(ctx, s, &cursor)
+	if err != nil {
+		return step.Run{}, err
+	}
+	if !done {
+		return s.SaveCursor(ctx, &cursor)
+	}
+	return s.Next(), nil
+}
+
+// history is what the run compares itself with.
+type history struct {
+	points    []backup.RestorePoint
+	previous  string // ID of the restore point before, "" when there is none
+	reference *backup.RestorePoint
+	retained  []backup.RestorePoint // if this run's restore point is trustworthy
+}
+
+func (c *CleanUp) history(ctx context.Context, runID string) (*history, error) {
+	points, err := c.Store.RestorePoints(ctx, c.UserPoolID)
+	if err != nil {
+		return nil, err
+	}
+	h := new(history)
+	for _, p := range points {
+		if p.ID() != runID { // a repeated slice may find its own
+			h.points = append(h.points, p)
+		}
+	}
+	run, err := time.Parse(step.TimeFormat, runID)
+	if err != nil {
+		return nil, fmt.Errorf("run id: %w", err)
+	}
+	if len(h.points) > 0 {
+		h.previous = h.points[0].ID()
+	}
+	h.reference = reference(h.points, run.Add(-largestIn))
+	since := step.FormatTime(run.AddDate(0, 0, -c.RetentionDays))
+	h.retained = backup.Retained(append([]backup.RestorePoint{{StartedAt: run}}, h.points...), since)
+	return h, nil
+}
+
+// reference is the restore point with which a mass disappearance is measured:
+// the largest trustworthy one since the given time, or the newest trustworthy
+// one if that is older; nil when there is none.
+func reference(points []backup.RestorePoint, since time.Time) *backup.RestorePoint {
+	var chosen *backup.RestorePoint
+	for i := range points {
+		p := &points[i]
+		if !p.Trustworthy() {
+			continue
+		}
+		if chosen == nil || (!p.StartedAt.Before(since) && p.Users > chosen.Users) {
+			chosen = p
+		}
+	}
+	return chosen
+}
+
+// commit reads the whole table and, at its end, writes the commit record.
+func (c *CleanUp) commit(ctx context.Context, s *step.Slice, cursor *cleanUpCursor) (bool, error) {
+	runID := s.Event.Run.RunID
+	h, err := c.history(ctx, runID)
+	if err != nil {
+		return false, err
+	}
+	seen, err := loadSeen(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for i := range scanSegments {
+		g.Go(func() error {
+			w := &segment{CleanUp: c, slice: s, history: h, seen: seen, index: i, tally: &cursor.Counted[i], removals: &cursor.Removals[i]}
+			return w.read(gctx, &cursor.Positions[i])
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return false, err
+	}
+	total := tally{RemovedBy: map[backup.Kind]int64{}}
+	for i := range cursor.Counted {
+		if !cursor.Positions[i].Done {
+			return false, nil
+		}
+		total.merge(&cursor.Counted[i])
+	}
+	if total.Matched != int64(len(seen)) {
+		return false, fmt.Errorf("%d of the %d records read from user pool %s are not in the backup table: no restore point is made of this export; if the next one fails too, look for other writers of the table",
+			int64(len(seen))-total.Matched, len(seen), c.UserPoolID)
+	}
+	point, err := c.point(s, cursor, h, &total)
+	if err != nil {
+		return false, err
+	}
+	if err := c.Store.Commit(ctx, point, s.Guard); err != nil {
+		return false, err
+	}
+	cursor.Committed = true
+	if point.Suspect {
+		cursor.Removals = [scanSegments]int{} // nothing is removed until a person has accepted
+	} else if err := c.forget(ctx, s, h); err != nil {
+		return false, err
+	}
+	return true, c.announce(s, point)
+}
+
+func (c *CleanUp) point(s *step.Slice, cursor *cleanUpCursor, h *history, total *tally) (*backup.RestorePoint, error) {
+	run, err := s.Event.Run.RunTime()
+	if err != nil {
+		return nil, fmt.Errorf("run id: %w", err)
+	}
+	input, err := ParseInput(s.Input)
+	if err != nil {
+		return nil, err
+	}
+	p := &backup.RestorePoint{
+		UserPoolID: c.UserPoolID, StartedAt: run, EndedAt: cursor.EndedAt, Committed: c.Now().UTC(),
+		Summary: total.Summary, Added: total.Added, Changed: total.Changed, RemovedBy: total.RemovedBy,
+		Throttled: s.Event.Run.Counts[CountThrottled], Gone: total.Gone, Execution: s.ExecutionName(),
+	}
+	for _, n := range total.RemovedBy {
+		p.Removed += n
+	}
+	if h.reference != nil {
+		p.Reference = h.reference.ID()
+		p.Suspect = total.Gone >= leastGone && total.Gone*100 > h.reference.Users*int64(c.MassDeletionPercent)
+	}
+	if p.Suspect && input.AcceptMassDeletion {
+		p.Suspect, p.Accepted = false, true
+	}
+	return p, nil
+}
+
+// forget removes the commit records of expired restore points, before the
+// records that only they needed.
+func (c *CleanUp) forget(ctx context.Context, s *step.Slice, h *history) error {
+	retained := map[string]bool{}
+	for _, p := range h.retained {
+		retained[p.ID()] = true
+	}
+	for i := range h.points {
+		if p := &h.points[i]; !retained[p.ID()] {
+			if err := c.Store.Forget(ctx, p, s.Guard); err != nil {
+				return fmt.Errorf("remove the expired restore point %s: %w", p.ID(), err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *CleanUp) announce(s *step.Slice, p *backup.RestorePoint) error {
+	slog.Info("restore point committed", step.LogExecution, s.Execution, "restorePoint", p.ID(),
+		"users", p.Users, "groups", p.Groups, "memberships", p.Memberships,
+		"added", p.Added, "changed", p.Changed, "removed", p.Removed, "suspect", p.Suspect)
+	suspect := 0.0
+	if p.Suspect {
+		suspect = 1
+	}
+	return c.Metrics.Emit(s.Workflow, map[string]float64{
+		"RestorePoint": 1, "Users": float64(p.Users), "Groups": float64(p.Groups), "Memberships": float64(p.Memberships),
+		"Added": float64(p.Added), "Changed": float64(p.Changed), "Removed": float64(p.Removed), "Suspect": suspect,
+		"ThrottledCalls": float64(p.Throttled), "DurationSeconds": p.Committed.Sub(p.StartedAt).Seconds(),
+	})
+}
+
+func (t *tally) merge(o *tally) {
+	t.Summary.Merge(o.Summary)
+	t.Matched += o.Matched
+	t.Added += o.Added
+	t.Changed += o.Changed
+	t.Gone += o.Gone
+	for kind, n := range o.RemovedBy {
+		t.RemovedBy[kind] += n
+	}
+}
+
+// segment is the clean-up of one part of the table.
+type segment struct {
+	*CleanUp
+	slice    *step.Slice
+	history  *history
+	seen     seenKeys
+	index    int
+	tally    *tally
+	removals *int
+
+	expired []removal
+}
+
+// removal is one item that no restore point needs, as it was read.
+type removal struct {
+	ID, Type, ValidFrom string
+	DeletedAt           string `json:",omitempty"`
+}
+
+func (w *segment) read(ctx context.Context, position *backup.Position) error {
+	for !position.Done && !w.slice.Expired() {
+		records, next, err := w.Store.ReadRecords(ctx, backup.Segment{Index: w.index, Of: scanSegments}, *position)
+		if err != nil {
+			return err
+		}
+		if err := w.page(ctx, records); err != nil {
+			return err
+		}
+		*position = next
+	}
+	return w.flush(ctx)
+}
+
+// page decides on each record what became of it in this run and what of it may go.
+func (w *segment) page(ctx context.Context, records [][]backup.Item) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(removers)
+	for _, items := range records {
+		if !backup.Backed(items[0].Kind()) {
+			continue
+		}
+		if current := &items[0]; current.ValidTo == "" {
+			if vanished := w.current(current); vanished {
+				buried := *current
+				current.DeletedAt = w.slice.Event.Run.RunID
+				g.Go(func() error { return w.Store.Bury(gctx, w.slice.Event.Run.RunID, buried, w.slice.Guard) })
+			}
+			w.count(current)
+		}
+		for i := range items {
+			if !backup.Needed(&items[i], w.history.retained) {
+				w.expired = append(w.expired, removal{items[i].ID, items[i].Type, items[i].ValidFrom, items[i].DeletedAt})
+			}
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("mark what vanished from the pool: %w", err)
+	}
+	for len(w.expired) >= removalChunk {
+		if err := w.put(ctx, removalChunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// current says whether a current record is live in the table and no longer in
+// the pool. A membership counts only with its user: one who joined while the
+// export ran may show up in a group without having been listed.
+func (w *segment) current(i *backup.Item) (vanished bool) {
+	if i.Kind() == backup.KindPool {
+		return false
+	}
+	seen := w.seen.has(i.Key)
+	orphan := i.Kind() == backup.KindMembership && !w.seen.has(backup.UserKey(i.Name()))
+	if seen && (i.DeletedAt == "" || (orphan && i.DeletedAt == w.slice.Event.Run.RunID)) {
+		w.tally.Matched++
+	}
+	return i.DeletedAt == "" && (!seen || orphan)
+}
+
+func (w *segment) count(i *backup.Item) {
+	if i.DeletedAt != "" {
+		w.countGone(i)
+		return
+	}
+	w.tally.Summary.Add(i)
+	if i.Kind() == backup.KindPool {
+		return
+	}
+	switch previous := w.history.previous; {
+	case i.LiveSince > previous:
+		w.tally.Added++
+	case i.ValidFrom > previous:
+		w.tally.Changed++
+	}
+}
+
+func (w *segment) countGone(i *backup.Item) {
+	if p := w.history.previous; p != "" && i.LiveSince <= p && i.DeletedAt > p {
+		if w.tally.RemovedBy == nil {
+			w.tally.RemovedBy = map[backup.Kind]int64{}
+		}
+		w.tally.RemovedBy[i.Kind()]++
+	}
+	if r := w.history.reference; r != nil && i.Kind() == backup.KindUser && i.LiveSince <= r.ID() && i.DeletedAt > r.ID() {
+		w.tally.Gone++
+	}
+}
+
+func (w *segment) flush(ctx context.Context) error {
+	for len(w.expired) > 0 {
+		if err := w.put(ctx, min(len(w.expired), removalChunk)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put stores a removal chunk. Its name follows from the cursor, so that a
+// repeated slice stores it again instead of beside.
+func (w *segment) put(ctx context.Context, n int) error {
+	name := strconv.Itoa(w.index) + "-" + strconv.Itoa(*w.removals)
+	if err := w.slice.Objects.Put(ctx, removalKey(w.slice, name), w.expired[:n]); err != nil {
+		return err
+	}
+	w.expired = w.expired[n:]
+	*w.removals++
+	return nil
+}
+
+func removalKey(s *step.Slice, chunk string) string {
+	return s.Prefix() + "removals/" + chunk + ".json"
+}
+func removedPrefix(s *step.Slice) string { return s.Prefix() + "removed/" }
+
+// message is all that stands in the queue: the chunk is in S3.
+type message struct{ Execution, Chunk string }
+
+// remove queues the removal chunks and works the queue off until every chunk
+// is answered for. Which ones are is read from S3; an empty queue proves nothing.
+func (c *CleanUp) remove(ctx context.Context, s *step.Slice, cursor *cleanUpCursor) (bool, error) {
+	open := map[string]bool{}
+	for i, n := range cursor.Removals {
+		for j := range n {
+			open[strconv.Itoa(i)+"-"+strconv.Itoa(j)] = true
+		}
+	}
+	if len(open) == 0 {
+		return true, nil
+	}
+	if !cursor.Queued {
+		if err := c.queue(ctx, s, open); err != nil {
+			return false, err
+		}
+		cursor.Queued = true
+	}
+	answered, err := s.Objects.List(ctx, removedPrefix(s))
+	if err != nil {
+		return false, err
+	}
+	for _, key := range answered {
+		delete(open, strings.TrimPrefix(key, removedPrefix(s)))
+	}
+	for requeued := 0; len(open) > 0; {
+		if s.Expired() {
+			return false, nil
+		}
+		out, err := c.Queue.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
+			QueueUrl: &c.QueueURL, MaxNumberOfMessages: 10, WaitTimeSeconds: 1,
+		})
+		if err != nil {
+			return false, fmt.Errorf("receive from the clean-up queue: %w", err)
+		}
+		if len(out.Messages) == 0 {
+			if requeued == maxRequeues {
+				slog.WarnContext(ctx, "removal left to the next export", step.LogExecution, s.Execution, step.LogCount, len(open))
+				return true, nil
+			}
+			requeued++
+			if err := c.queue(ctx, s, open); err != nil {
+				return false, err
+			}
+		}
+		for _, m := range out.Messages {
+			if err := c.answer(ctx, s, open, m); err != nil {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+func (c *CleanUp) queue(ctx context.Context, s *step.Slice, chunks map[string]bool) error {
+	var entries []types.SendMessageBatchRequestEntry
+	send := func() error {
+		out, err := c.Queue.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &c.QueueURL, Entries: entries})
+		if err != nil {
+			return fmt.Errorf("queue removal chunks: %w", err)
+		}
+		if len(out.Failed) > 0 {
+			return &step.TransientError{Err: fmt.Errorf("queue removal chunks: %d of %d were refused, the first with %s",
+				len(out.Failed), len(entries), aws.ToString(out.Failed[0].Code))}
+		}
+		entries = entries[:0]
+		return nil
+	}
+	for chunk := range chunks {
+		body, err := json.Marshal(message{s.ExecutionName(), chunk})
+		if err != nil {
+			return err
+		}
+		entries = append(entries, types.SendMessageBatchRequestEntry{
+			Id: aws.String(strconv.Itoa(len(entries))), MessageBody: aws.String(string(body)),
+		})
+		if len(entries) == 10 { // the limit of SendMessageBatch
+			if err := send(); err != nil {
+				return err
+			}
+		}
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	return send()
+}
+
+// answer removes the records of one chunk. Messages of another execution, and
+// repeated ones, are discarded.
+func (c *CleanUp) answer(ctx context.Context, s *step.Slice, open map[string]bool, received types.Message) error {
+	var m message
+	if err := json.Unmarshal([]byte(aws.ToString(received.Body)), &m); err == nil && m.Execution == s.ExecutionName() && open[m.Chunk] {
+		if err := c.removeChunk(ctx, s, m.Chunk); err != nil {
+			return err
+		}
+		delete(open, m.Chunk)
+	}
+	_, err := c.Queue.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &c.QueueURL, ReceiptHandle: received.ReceiptHandle})
+	if err != nil {
+		return fmt.Errorf("delete a message of the clean-up queue: %w", err)
+	}
+	return nil
+}
+
+func (c *CleanUp) removeChunk(ctx context.Context, s *step.Slice, chunk string) error {
+	var removals []removal
+	if err := s.Objects.Get(ctx, removalKey(s, chunk), &removals); err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	var removed int
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(removers)
+	for _, r := range removals {
+		g.Go(func() error {
+			bounded, cancel, err := s.Guard(gctx)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			done, err := c.Store.Table.Delete(bounded, backup.Key{ID: r.ID, Type: r.Type},
+				backup.Unchanged(&backup.Item{ValidFrom: r.ValidFrom, DeletedAt: r.DeletedAt}))
+			if done {
+				mu.Lock()
+				removed++
+				mu.Unlock()
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return errors.Join(fmt.Errorf("remove chunk %s of what no restore point needs", chunk), err)
+	}
+	return s.Objects.Put(ctx, removedPrefix(s)+chunk, removed)
+}

@@ -1,0 +1,103 @@
+// Package export holds the steps of the ExportWorkflow: they read one user
+// pool and keep its users, groups and memberships in the backup table.
+//
+// It promises that the pool is only ever read, that an export becomes a
+// restore point by its last write or not at all, and that nothing which a
+// restore point within the retention needs is removed.
+package export
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	"cognito-backup/internal/backup"
+	"cognito-backup/internal/pool"
+	"cognito-backup/internal/step"
+)
+
+// Input is what an ExportWorkflow may be started with. Both keys are optional.
+type Input struct {
+	// AcceptMassDeletion makes the restore point trustworthy although more users
+	// are gone than massDeletionPercent: a person has looked.
+	AcceptMassDeletion bool
+	// ScheduledTime is set by the schedule; such an export gives way to one that
+	// is still running.
+	ScheduledTime string
+}
+
+// InputError says what is wrong with the input of an execution.
+type InputError struct{ Err error }
+
+func (e *InputError) Error() string {
+	return fmt.Sprintf(`the input of the ExportWorkflow is not understood: %v; start it with {} or {"AcceptMassDeletion": true}`, e.Err)
+}
+func (e *InputError) Unwrap() error { return e.Err }
+
+// ParseInput reads the input of an execution. A key that is not known is an
+// error, because a misspelt one would otherwise be ignored in silence.
+func ParseInput(raw json.RawMessage) (Input, error) {
+	var in Input
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return in, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		return in, &InputError{err}
+	}
+	return in, nil
+}
+
+// Source is the pool that is backed up, the table it goes to and how fast.
+type Source struct {
+	UserPoolID string
+	Store      *backup.Store
+	Limits     *pool.Limits
+}
+
+// NewSource is the source that a function's environment names.
+func NewSource(env *step.Environment, c *step.Clients) Source {
+	return Source{
+		UserPoolID: env.String("PRIMARY_USER_POOL_ID"),
+		Store:      &backup.Store{Table: &backup.DynamoDB{API: c.DynamoDB, Name: env.String("TABLE_NAME"), Sleep: step.Sleep}},
+		Limits:     pool.NewLimits(env.Int("COGNITO_TPS")),
+	}
+}
+
+// Names of counts in the run's document.
+const (
+	CountListed    = "Listed"         // users, groups and memberships read from the pool
+	CountWritten   = "Written"        // records written because they differ
+	CountThrottled = "ThrottledCalls" // calls that Cognito turned away
+	CountRestarts  = "ListingsRestarted"
+)
+
+// Configuration is the step check-user-pool-config: it writes the POOL record.
+type Configuration struct {
+	Source
+	API pool.ConfigurationAPI
+}
+
+// Run reads the pool's configuration and stores it without secrets.
+func (c *Configuration) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
+	before := c.Limits.Throttled()
+	configuration, err := pool.ReadConfiguration(ctx, c.API, c.UserPoolID)
+	if err != nil {
+		return step.Run{}, err
+	}
+	record, err := backup.NewRecord(backup.PoolKey(c.UserPoolID), configuration)
+	if err != nil {
+		return step.Run{}, err
+	}
+	if _, err := c.Store.Sync(ctx, s.Event.Run.RunID, []backup.Record{record}, s.Guard); err != nil {
+		return step.Run{}, fmt.Errorf("store the configuration of user pool %s: %w", c.UserPoolID, err)
+	}
+	run := s.Next()
+	run.Count(CountThrottled, c.Limits.Throttled()-before)
+	slog.InfoContext(ctx, "configuration stored", step.LogExecution, s.Execution,
+		"clients", len(configuration.Clients), "identityProviders", len(configuration.IdentityProviders))
+	return run, nil
+}

@@ -1,0 +1,163 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+)
+
+// ConfigurationAPI is what reading a pool's configuration needs of Cognito.
+type ConfigurationAPI interface {
+	DescribeUserPool(context.Context, *idp.DescribeUserPoolInput, ...func(*idp.Options)) (*idp.DescribeUserPoolOutput, error)
+	GetUserPoolMfaConfig(context.Context, *idp.GetUserPoolMfaConfigInput, ...func(*idp.Options)) (*idp.GetUserPoolMfaConfigOutput, error)
+	ListUserPoolClients(context.Context, *idp.ListUserPoolClientsInput, ...func(*idp.Options)) (*idp.ListUserPoolClientsOutput, error)
+	DescribeUserPoolClient(context.Context, *idp.DescribeUserPoolClientInput, ...func(*idp.Options)) (*idp.DescribeUserPoolClientOutput, error)
+	ListIdentityProviders(context.Context, *idp.ListIdentityProvidersInput, ...func(*idp.Options)) (*idp.ListIdentityProvidersOutput, error)
+	DescribeIdentityProvider(context.Context, *idp.DescribeIdentityProviderInput, ...func(*idp.Options)) (*idp.DescribeIdentityProviderOutput, error)
+	ListResourceServers(context.Context, *idp.ListResourceServersInput, ...func(*idp.Options)) (*idp.ListResourceServersOutput, error)
+}
+
+// Configuration is a pool's configuration without any secret, in the shapes of
+// the API.
+type Configuration struct {
+	UserPool          types.UserPoolType
+	MFA               MFAConfiguration
+	Clients           []types.UserPoolClientType
+	IdentityProviders []types.IdentityProviderType
+	ResourceServers   []types.ResourceServerType
+}
+
+// MFAConfiguration is what GetUserPoolMfaConfig returns.
+type MFAConfiguration struct {
+	MfaConfiguration              types.UserPoolMfaType
+	EmailMfaConfiguration         *types.EmailMfaConfigType
+	SmsMfaConfiguration           *types.SmsMfaConfigType
+	SoftwareTokenMfaConfiguration *types.SoftwareTokenMfaConfigType
+	WebAuthnConfiguration         *types.WebAuthnConfigurationType
+}
+
+// secretDetails are the provider details that are secrets.
+// Source: API reference, IdentityProviderType.ProviderDetails.
+var secretDetails = []string{"client_secret", "private_key"}
+
+// ReadConfiguration reads a pool's configuration and leaves out client secrets
+// and provider secrets, and what changes without anybody's doing. Lists are
+// sorted, so that the same configuration always reads the same.
+func ReadConfiguration(ctx context.Context, api ConfigurationAPI, poolID string) (*Configuration, error) {
+	described, err := api.DescribeUserPool(ctx, &idp.DescribeUserPoolInput{UserPoolId: &poolID})
+	if missing := new(types.ResourceNotFoundException); errors.As(err, &missing) {
+		return nil, &NotFoundError{PoolID: poolID, err: err}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("describe user pool %s: %w", poolID, err)
+	}
+	c := &Configuration{UserPool: *described.UserPool}
+	c.UserPool.EstimatedNumberOfUsers, c.UserPool.LastModifiedDate = 0, nil
+	slices.SortFunc(c.UserPool.SchemaAttributes, func(a, b types.SchemaAttributeType) int {
+		return cmp.Compare(aws.ToString(a.Name), aws.ToString(b.Name))
+	})
+
+	mfa, err := api.GetUserPoolMfaConfig(ctx, &idp.GetUserPoolMfaConfigInput{UserPoolId: &poolID})
+	if err != nil {
+		return nil, fmt.Errorf("read the MFA configuration of user pool %s: %w", poolID, err)
+	}
+	c.MFA = MFAConfiguration{
+		MfaConfiguration: mfa.MfaConfiguration, EmailMfaConfiguration: mfa.EmailMfaConfiguration,
+		SmsMfaConfiguration: mfa.SmsMfaConfiguration, SoftwareTokenMfaConfiguration: mfa.SoftwareTokenMfaConfiguration,
+		WebAuthnConfiguration: mfa.WebAuthnConfiguration,
+	}
+	if err := c.readClients(ctx, api, poolID); err != nil {
+		return nil, err
+	}
+	if err := c.readProviders(ctx, api, poolID); err != nil {
+		return nil, err
+	}
+	servers := idp.NewListResourceServersPaginator(api, &idp.ListResourceServersInput{UserPoolId: &poolID, MaxResults: aws.Int32(50)})
+	for servers.HasMorePages() {
+		page, err := servers.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list resource servers of user pool %s: %w", poolID, err)
+		}
+		c.ResourceServers = append(c.ResourceServers, page.ResourceServers...)
+	}
+	slices.SortFunc(c.ResourceServers, func(a, b types.ResourceServerType) int {
+		return cmp.Compare(aws.ToString(a.Identifier), aws.ToString(b.Identifier))
+	})
+	return c, nil
+}
+
+func (c *Configuration) readClients(ctx context.Context, api ConfigurationAPI, poolID string) error {
+	pages := idp.NewListUserPoolClientsPaginator(api, &idp.ListUserPoolClientsInput{UserPoolId: &poolID, MaxResults: aws.Int32(PageSize)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return fmt.Errorf("list app clients of user pool %s: %w", poolID, err)
+		}
+		for _, listed := range page.UserPoolClients {
+			out, err := api.DescribeUserPoolClient(ctx, &idp.DescribeUserPoolClientInput{UserPoolId: &poolID, ClientId: listed.ClientId})
+			if gone := new(types.ResourceNotFoundException); errors.As(err, &gone) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("describe app client %s of user pool %s: %w", aws.ToString(listed.ClientId), poolID, err)
+			}
+			client := *out.UserPoolClient
+			client.ClientSecret, client.LastModifiedDate = nil, nil
+			c.Clients = append(c.Clients, client)
+		}
+	}
+	slices.SortFunc(c.Clients, func(a, b types.UserPoolClientType) int {
+		return cmp.Compare(aws.ToString(a.ClientId), aws.ToString(b.ClientId))
+	})
+	return nil
+}
+
+func (c *Configuration) readProviders(ctx context.Context, api ConfigurationAPI, poolID string) error {
+	pages := idp.NewListIdentityProvidersPaginator(api, &idp.ListIdentityProvidersInput{UserPoolId: &poolID, MaxResults: aws.Int32(PageSize)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return fmt.Errorf("list identity providers of user pool %s: %w", poolID, err)
+		}
+		for _, listed := range page.Providers {
+			out, err := api.DescribeIdentityProvider(ctx, &idp.DescribeIdentityProviderInput{UserPoolId: &poolID, ProviderName: listed.ProviderName})
+			if gone := new(types.ResourceNotFoundException); errors.As(err, &gone) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("describe identity provider %s of user pool %s: %w", aws.ToString(listed.ProviderName), poolID, err)
+			}
+			provider := *out.IdentityProvider
+			provider.LastModifiedDate = nil
+			for name := range provider.ProviderDetails {
+				if slices.ContainsFunc(secretDetails, func(secret string) bool { return strings.Contains(strings.ToLower(name), secret) }) {
+					delete(provider.ProviderDetails, name)
+				}
+			}
+			c.IdentityProviders = append(c.IdentityProviders, provider)
+		}
+	}
+	slices.SortFunc(c.IdentityProviders, func(a, b types.IdentityProviderType) int {
+		return cmp.Compare(aws.ToString(a.ProviderName), aws.ToString(b.ProviderName))
+	})
+	return nil
+}
+
+// NotFoundError says that a pool does not exist.
+type NotFoundError struct {
+	PoolID string
+	err    error
+}
+
+func (e *NotFoundError) Error() string {
+	return fmt.Sprintf("user pool %s does not exist in Region %s of this account; check the pool id", e.PoolID, Region(e.PoolID))
+}
+
+func (e *NotFoundError) Unwrap() error { return e.err }

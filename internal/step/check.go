@@ -1,0 +1,55 @@
+package step
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+// CheckStateMachine is the first step of both workflows: it takes the lease of
+// the workflow in this Region.
+type CheckStateMachine struct {
+	Lease      *Lease // Workflow is set from the event
+	Executions ExecutionsAPI
+	Metrics    *Metrics
+	// UserPoolID is the pool that the table backs up.
+	UserPoolID string
+	// Inputs checks the input of each workflow and says whether the schedule
+	// started it; such an execution gives way to one that is running.
+	Inputs map[string]func(json.RawMessage) (scheduled bool, err error)
+}
+
+// Handle carries out one invocation.
+func (c *CheckStateMachine) Handle(ctx context.Context, event Event) (Run, error) {
+	run, err := c.handle(ctx, event)
+	if err != nil {
+		err = Classify(err)
+		slog.ErrorContext(ctx, "step failed", LogExecution, event.Execution, LogStep, event.Step, LogError, err.Error())
+	}
+	return run, err
+}
+
+func (c *CheckStateMachine) handle(ctx context.Context, event Event) (Run, error) {
+	check, known := c.Inputs[event.Workflow]
+	if !known || event.Execution == "" {
+		return Run{}, fmt.Errorf("the event names workflow %q and execution %q: this function is called by its state machine; start that instead", event.Workflow, event.Execution)
+	}
+	scheduled, err := check(event.Input)
+	if err != nil {
+		return Run{}, err
+	}
+	lease := *c.Lease
+	lease.Workflow = event.Workflow
+	runID, err := lease.Take(ctx, event.Execution, c.UserPoolID, c.Executions)
+	if held := new(HeldError); errors.As(err, &held) && scheduled {
+		slog.InfoContext(ctx, "skipped: another execution is running", LogExecution, event.Execution, "running", held.Execution)
+		return Run{Skipped: true}, c.Metrics.Emit(event.Workflow, map[string]float64{"Skipped": 1})
+	}
+	if err != nil {
+		return Run{}, err
+	}
+	slog.InfoContext(ctx, "lease taken", LogExecution, event.Execution, "run", runID)
+	return Run{RunID: runID}, nil
+}

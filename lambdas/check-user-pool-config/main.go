@@ -1,0 +1,16 @@
+// Command check-user-pool-config is the step that backs up the pool's configuration.
+package main
+
+import (
+	"cognito-backup/internal/export"
+	"cognito-backup/internal/step"
+
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+)
+
+func main() {
+	step.Main(func(env *step.Environment, c *step.Clients) step.Step {
+		source := export.NewSource(env, c)
+		return &export.Configuration{Source: source, API: idp.NewFromConfig(c.Config, source.Limits.Apply)}
+	})
+}
