@@ -6,15 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"cognito-backup/internal/backup"
 	"cognito-backup/internal/step"
 )
 
-// RestorePoints is what telling of an export needs of the backup.
+// RestorePoints is what telling of an export needs of the backup: the restore
+// points of a pool, newest first.
 type RestorePoints interface {
-	RestorePoint(ctx context.Context, poolID, runID string) (*backup.RestorePoint, error)
 	RestorePoints(ctx context.Context, poolID string) ([]backup.RestorePoint, error)
 }
 
@@ -87,13 +88,20 @@ func (s *Step) completed(ctx context.Context, event *step.Event) (Message, error
 }
 
 func (s *Step) exported(ctx context.Context, event *step.Event) (Message, error) {
-	point, err := s.Points.RestorePoint(ctx, s.UserPoolID, event.Run.RunID)
-	if err != nil {
-		return Message{}, fmt.Errorf("read the restore point of this run: %w", err)
-	}
 	all, err := s.Points.RestorePoints(ctx, s.UserPoolID)
 	if err != nil {
-		return Message{}, fmt.Errorf("read the restore points: %w", err)
+		return Message{}, err
+	}
+	named := func(id string) *backup.RestorePoint {
+		i := slices.IndexFunc(all, func(p backup.RestorePoint) bool { return p.ID() == id })
+		if i < 0 {
+			return nil
+		}
+		return &all[i]
+	}
+	point := named(event.Run.RunID)
+	if point == nil {
+		return Message{}, fmt.Errorf("the run %s has not left a restore point", event.Run.RunID)
 	}
 	e := Export{
 		Deployment:         Deployment{Prefix: s.Prefix, Region: s.Region, UserPoolID: s.UserPoolID, Execution: event.Execution},
@@ -113,10 +121,8 @@ func (s *Step) exported(ctx context.Context, event *step.Event) (Message, error)
 	}
 	if point.Suspect {
 		e.Suspect = &Suspect{Missing: point.Gone}
-		for _, other := range all {
-			if other.ID() == point.Reference {
-				e.Suspect.Of, e.Suspect.ComparedTo = other.Users, other.EndedAt
-			}
+		if reference := named(point.Reference); reference != nil {
+			e.Suspect.Of, e.Suspect.ComparedTo = reference.Users, reference.EndedAt
 		}
 	}
 	return e.Message(), nil
