@@ -16,8 +16,16 @@ func main() { os.Exit(synth()) }
 
 // synth returns the exit code rather than exiting, so that the deferred close
 // of the jsii runtime runs.
-func synth() int {
+func synth() (code int) {
 	defer jsii.Close()
+	// The CDK reports errors by panicking, among them a missing folder of a
+	// function. The message says it all; a stack trace would bury it.
+	defer func() {
+		if failure := recover(); failure != nil {
+			fmt.Fprintf(os.Stderr, "Synthesis failed: %v\n\nIf a folder under dist/ is missing, run make build first.\n", failure)
+			code = 1
+		}
+	}()
 
 	app := awscdk.NewApp(nil)
 	context, _ := app.Node().GetAllContext(nil).(map[string]any)

@@ -7,9 +7,9 @@
 //	names.go                     every name that is built from the prefix
 //	primary.go, secondary.go     what each Region gets, in order
 //	table.go, storage.go, keys.go
-//	steps.go, functions.go       what each step is given and may do; its function
+//	steps.go, grants.go, functions.go   what each step is given and may do; its function
 //	workflow.go, export_workflow.go, import_workflow.go
-//	notifications.go, monitoring.go, outputs.go, suppressions.go
+//	notifications.go, monitoring.go, outputs.go
 //
 // The package knows a function by the name of its folder and by its
 // environment, and imports nothing of what runs in it. Every name is built

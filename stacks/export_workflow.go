@@ -53,7 +53,7 @@ func (s *site) createSchedule() {
 			Input:   jsii.String("{}"),
 		},
 	})
-	schedule.Node().AddDependency(role)
+	schedule.Node().AddDependency(policyOf(role))
 	for _, needed := range s.beforeSchedule {
 		schedule.Node().AddDependency(needed)
 	}

@@ -51,10 +51,11 @@ func (s *site) createFunction(step step) {
 		sid:       "Log",
 		actions:   []string{"logs:CreateLogStream", "logs:PutLogEvents"},
 		resources: []string{s.arn("logs", "log-group:/aws/lambda/"+name+":*")},
+		why:       "Lambda names the log streams. The log group is the function's own.",
 	})
 	s.allow(role, s.keyGrants(step)...)
 
-	s.functions[step.name] = awslambda.NewFunction(scope, jsii.String("Function"), &awslambda.FunctionProps{
+	function := awslambda.NewFunction(scope, jsii.String("Function"), &awslambda.FunctionProps{
 		FunctionName: jsii.String(name),
 		Description:  jsii.String(step.does),
 		Runtime:      awslambda.Runtime_PROVIDED_AL2023(),
@@ -72,22 +73,10 @@ func (s *site) createFunction(step step) {
 		LoggingFormat:    awslambda.LoggingFormat_JSON,
 		SystemLogLevelV2: awslambda.SystemLogLevel_WARN,
 	})
+	s.functions[step.name] = function
+	suppressTracing(role)
+	dependOnPolicy(function, role)
 	s.beforeSchedule = append(s.beforeSchedule, scope)
-}
-
-// allow adds statements to the role's policy.
-func (s *site) allow(role awsiam.Role, grants ...grant) {
-	for _, g := range grants {
-		props := &awsiam.PolicyStatementProps{
-			Sid:       jsii.String(g.sid),
-			Actions:   jsii.Strings(g.actions...),
-			Resources: jsii.Strings(g.resources...),
-		}
-		if g.conditions != nil {
-			props.Conditions = &g.conditions
-		}
-		role.AddToPolicy(awsiam.NewPolicyStatement(props))
-	}
 }
 
 // keyGrants is the use of customer-managed keys, through the services whose

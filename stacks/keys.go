@@ -17,14 +17,20 @@ func (s *site) createKeys() {
 		return
 	}
 	if s.isPrimary() {
-		key := s.newKey("BackupKey", "Backup table, bucket, queues and topic of "+s.names.prefix, awscdk.RemovalPolicy_RETAIN)
-		key.AddAlias(jsii.String(s.names.keyAlias()))
-		s.dataKey = key
+		s.dataKey = s.newBackupKey()
 	} else {
 		s.dataKey = awskms.Key_FromKeyArn(s.stack, jsii.String("BackupKey"),
-			awscdk.Fn_ImportValue(jsii.String(s.names.of("SecondaryKeyArn"))))
+			awscdk.Fn_ImportValue(jsii.String(s.names.keyExport())))
 	}
 	s.topicKey = s.dataKey
+}
+
+// newBackupKey makes the customer-managed key of a Region. It outlives the
+// stack, like the table and the bucket that cannot be read without it.
+func (s *site) newBackupKey() awskms.Key {
+	key := s.newKey("BackupKey", "Backup table, bucket, queues and topic of "+s.names.prefix, awscdk.RemovalPolicy_RETAIN)
+	key.AddAlias(jsii.String(s.names.keyAlias()))
+	return key
 }
 
 // newKey makes a key that CloudWatch alarms of this account can use on their

@@ -44,6 +44,10 @@ func (n names) bucket(region string) string {
 // Region's table names the secondary Region's key by it.
 func (n names) keyAlias() string { return "alias/" + n.of("Backup") }
 
+// keyExport is the name under which the secondary Region's key is known to the
+// secondary stack, in the same Region.
+func (n names) keyExport() string { return n.of("SecondaryKeyArn") }
+
 // arn is an ARN of this account: service:region:account:resource.
 func arn(service, region, resource string) string {
 	return fmt.Sprintf("arn:%s:%s:%s:%s:%s", partition(region), service, region, *awscdk.Aws_ACCOUNT_ID(), resource)

@@ -111,6 +111,45 @@ func ParseParameters(context map[string]any) (Parameters, error) {
 	return p, nil
 }
 
+// quotas are the documented default request rates, per second, of the
+// categories in which the workflows make calls by the thousand; those marked
+// fixed cannot be raised.
+var quotas = []struct {
+	category string
+	rps      int
+	fixed    bool
+}{
+	{"UserUpdate", 25, true},
+	{"UserList", 30, true},
+	{"UserAccountRecovery", 30, true},
+	{"UserCreation", 50, false},
+}
+
+// warnings are what deserves a second look though it is accepted.
+func (p Parameters) warnings() []string {
+	var warnings []string
+	var above []string
+	for _, q := range quotas {
+		if p.CognitoTPS > q.rps {
+			limit := fmt.Sprintf("%s %d", q.category, q.rps)
+			if q.fixed {
+				limit += " (cannot be raised)"
+			}
+			above = append(above, limit)
+		}
+	}
+	if above != nil {
+		warnings = append(warnings, fmt.Sprintf("%s %d is above the documented quotas of the account, which the pool's applications share: %s. "+
+			"The workflows yield when Cognito throttles, but so will sign-ins; leave room for them.", keyCognitoTPS, p.CognitoTPS, strings.Join(above, ", ")))
+	}
+	for _, region := range []string{p.PrimaryRegion, p.SecondaryRegion} {
+		if len(p.ImportUserPoolIDs) > 0 && !slices.ContainsFunc(p.ImportUserPoolIDs, func(id string) bool { return poolRegion(id) == region }) {
+			warnings = append(warnings, fmt.Sprintf("%s names no pool of %s: the ImportWorkflow there may restore into none.", keyImportUserPoolIDs, region))
+		}
+	}
+	return warnings
+}
+
 // poolRegion is the Region that a pool id begins with, empty if it is not a
 // pool id.
 func poolRegion(id string) string {

@@ -32,7 +32,11 @@ func newSecondary(app awscdk.App, props Props) awscdk.Stack {
 func newSecondaryKey(app awscdk.App, props Props) awscdk.Stack {
 	s := newSite(app, props, "SecondaryKey", props.Parameters.SecondaryRegion,
 		"Key of the backup of Cognito user pool "+props.Parameters.PrimaryUserPoolID+" in the secondary Region.")
-	s.newKey("BackupKey", "Backup table, bucket, queues and topic of "+s.names.prefix, awscdk.RemovalPolicy_RETAIN).
-		AddAlias(jsii.String(s.names.keyAlias()))
+	key := s.newBackupKey()
+	awscdk.NewCfnOutput(s.stack, jsii.String("KeyArn"), &awscdk.CfnOutputProps{
+		Description: jsii.String("Key of the backup in this Region, for " + s.names.of("Secondary")),
+		Value:       key.KeyArn(),
+		ExportName:  jsii.String(s.names.keyExport()),
+	})
 	return s.stack
 }

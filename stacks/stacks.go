@@ -35,6 +35,9 @@ func New(app awscdk.App, props Props) {
 		primary.AddStackDependency(keys, jsii.String("a replica is encrypted with its Region's key from the start"))
 		secondary.AddStackDependency(keys, jsii.String("bucket, queues and topic are encrypted with the key"))
 	}
+	for _, warning := range props.Parameters.warnings() {
+		awscdk.Annotations_Of(primary).AddWarningV2(jsii.String("cognito-backup:parameters"), jsii.String(warning))
+	}
 }
 
 // The tags of every resource that can have some.

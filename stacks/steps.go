@@ -18,6 +18,8 @@ type grant struct {
 	actions    []string
 	resources  []string
 	conditions map[string]any
+	// why there is no way around a wildcard in the resources, if there is one.
+	why string
 }
 
 const (
@@ -191,7 +193,7 @@ var steps = []step{
 	},
 }
 
-// sitesSteps is the steps of this Region.
+// steps is the steps of this Region.
 func (s *site) steps() []step {
 	var here []step
 	for _, step := range steps {
@@ -208,12 +210,26 @@ func (s *site) onTable(operations ...string) grant {
 	return grant{sid: "BackupTable", actions: prefixed("dynamodb:", operations), resources: []string{s.tableARN()}}
 }
 
+// onLease is what every slice of a step does in the table, and for a step of
+// an import often all that it may write there.
+func (s *site) onLease(operations ...string) grant {
+	return grant{
+		sid:       "Lease",
+		actions:   prefixed("dynamodb:", operations),
+		resources: []string{s.tableARN()},
+		conditions: map[string]any{"ForAllValues:StringLike": map[string]any{
+			"dynamodb:LeadingKeys": "LEASE-" + s.region + "-*"}},
+	}
+}
+
 func (s *site) onRunObjects(operations ...string) grant {
-	return grant{sid: "RunObjects", actions: prefixed("s3:", operations), resources: []string{s.bucketARN("runs/*")}}
+	return grant{sid: "RunObjects", actions: prefixed("s3:", operations), resources: []string{s.bucketARN("runs/*")},
+		why: "The objects of a run are named after its execution. They are narrowed to runs/ in this deployment's own bucket."}
 }
 
 func (s *site) onReports(operations ...string) grant {
-	return grant{sid: "Reports", actions: prefixed("s3:", operations), resources: []string{s.bucketARN("reports/*")}}
+	return grant{sid: "Reports", actions: prefixed("s3:", operations), resources: []string{s.bucketARN("reports/*")},
+		why: "The reports of a run are named after its execution. They are narrowed to reports/ in this deployment's own bucket."}
 }
 
 // onListing allows listing under a prefix. It is also what makes S3 answer
@@ -234,11 +250,12 @@ func (s *site) onQueue(queue string, operations ...string) grant {
 
 // onExecutions is the executions of this Region's workflows.
 func (s *site) onExecutions(operations ...string) grant {
-	resources := []string{s.ref("states", "execution:", importWorkflow) + ":*"}
-	if s.isPrimary() {
-		resources = append([]string{s.ref("states", "execution:", exportWorkflow) + ":*"}, resources...)
+	var resources []string
+	for _, workflow := range s.liveWorkflows() {
+		resources = append(resources, s.ref("states", "execution:", workflow)+":*")
 	}
-	return grant{sid: "Executions", actions: prefixed("states:", operations), resources: resources}
+	return grant{sid: "Executions", actions: prefixed("states:", operations), resources: resources,
+		why: "The names of executions are not known before they start. They are narrowed to those of this deployment's own state machines."}
 }
 
 func (s *site) onPrimaryPool(operations ...string) grant {
@@ -254,7 +271,8 @@ func (s *site) onTargetPools(operations ...string) []grant {
 	if len(pools) == 0 {
 		return nil
 	}
-	return []grant{{sid: "TargetPools", actions: prefixed("cognito-idp:", operations), resources: pools}}
+	return []grant{{sid: "TargetPools", actions: prefixed("cognito-idp:", operations), resources: pools,
+		why: "The pool that replaces a lost one does not exist yet at deployment. The parameter importUserPoolIds narrows this to named pools."}}
 }
 
 func (s *site) targetPools() []string {
@@ -280,6 +298,7 @@ func (s *site) onGroupRoles() grant {
 		resources: []string{arn("iam", "", "role/*")},
 		conditions: equals("iam:PassedToService",
 			"cognito-identity.amazonaws.com", "cognito-idp.amazonaws.com"),
+		why: "A group is restored with the IAM role it had, which is known only from the backup. The role can be handed to Cognito and to nothing else.",
 	}
 }
 

@@ -162,7 +162,7 @@ func (s *site) createWorkflow(name string, def definition, steps []string) {
 	}
 	s.allow(role, grant{sid: "InvokeSteps", actions: []string{"lambda:InvokeFunction"}, resources: invoked})
 
-	s.workflows[name] = awsstepfunctions.NewStateMachine(s.stack, jsii.String(name), &awsstepfunctions.StateMachineProps{
+	workflow := awsstepfunctions.NewStateMachine(s.stack, jsii.String(name), &awsstepfunctions.StateMachineProps{
 		StateMachineName: jsii.String(s.names.of(name)),
 		Comment:          jsii.String(def.Comment),
 		DefinitionBody:   awsstepfunctions.DefinitionBody_FromString(jsii.String(def.json())),
@@ -174,7 +174,12 @@ func (s *site) createWorkflow(name string, def definition, steps []string) {
 			IncludeExecutionData: jsii.Bool(false),
 		},
 	})
-	s.beforeSchedule = append(s.beforeSchedule, s.workflows[name], role)
+	s.workflows[name] = workflow
+	suppressTracing(role)
+	dependOnPolicy(workflow, role)
+	if name != exportWorkflow { // which the schedule refers to anyway
+		s.beforeSchedule = append(s.beforeSchedule, workflow)
+	}
 }
 
 func (d definition) json() string {
