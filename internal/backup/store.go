@@ -20,15 +20,12 @@ type Store struct {
 	Table Table
 }
 
-// Guard gives the context in which a write may take place, see step.Holder.
-type Guard func(context.Context) (context.Context, context.CancelFunc, error)
-
 // Sync makes the table say what a run observed in the pool: records that
 // differ are written, the older version first; unchanged records cause no
 // write. It returns how many records it wrote. Calling it again with the same
 // or, for an older observation of the same run, other content changes nothing:
 // the first content a run saw stays.
-func (s *Store) Sync(ctx context.Context, runID string, observed []Record, guard Guard) (int, error) {
+func (s *Store) Sync(ctx context.Context, runID string, observed []Record) (int, error) {
 	unique := make(map[Key]Record, len(observed)) // a page may name a user twice
 	keys := make([]Key, 0, len(observed))
 	for _, r := range observed {
@@ -51,7 +48,7 @@ func (s *Store) Sync(ctx context.Context, runID string, observed []Record, guard
 			continue
 		}
 		g.Go(func() error {
-			wrote, err := s.put(gctx, runID, record, exists, guard)
+			wrote, err := s.put(gctx, runID, record, exists)
 			if wrote {
 				mu.Lock()
 				written++
@@ -71,7 +68,7 @@ func settled(current *Item, runID, hash string) bool {
 	return current.DeletedAt == "" && current.Hash == hash
 }
 
-func (s *Store) put(ctx context.Context, runID string, record Record, exists bool, guard Guard) (bool, error) {
+func (s *Store) put(ctx context.Context, runID string, record Record, exists bool) (bool, error) {
 	for attempt := range 3 {
 		var current Item
 		if exists || attempt > 0 {
@@ -93,17 +90,12 @@ func (s *Store) put(ctx context.Context, runID string, record Record, exists boo
 			} else {
 				item.LiveSince = current.LiveSince
 			}
-			if err := s.write(ctx, current.version(end), Anything(), guard); err != nil {
+			if _, err := s.Table.Put(ctx, current.version(end), Anything()); err != nil {
 				return false, err
 			}
 			expect = Unchanged(&current)
 		}
-		bounded, cancel, err := guard(ctx)
-		if err != nil {
-			return false, err
-		}
-		done, err := s.Table.Put(bounded, item, expect)
-		cancel()
+		done, err := s.Table.Put(ctx, item, expect)
 		if err != nil {
 			return false, err
 		}
@@ -116,22 +108,13 @@ func (s *Store) put(ctx context.Context, runID string, record Record, exists boo
 	return false, &step.TransientError{Err: fmt.Errorf("a %s record kept changing while it was written", record.Kind())}
 }
 
-func (s *Store) write(ctx context.Context, item Item, expect Expectation, guard Guard) error {
-	bounded, cancel, err := guard(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	_, err = s.Table.Put(bounded, item, expect)
-	return err
-}
-
 // Bury makes a tombstone of a live current record that the run no longer saw:
 // the content stays, deletedAt is set.
-func (s *Store) Bury(ctx context.Context, runID string, current Item, guard Guard) error {
+func (s *Store) Bury(ctx context.Context, runID string, current Item) error {
 	tombstone := current
 	tombstone.DeletedAt = runID
-	return s.write(ctx, tombstone, Unchanged(&current), guard)
+	_, err := s.Table.Put(ctx, tombstone, Unchanged(&current))
+	return err
 }
 
 // Position is how far a segment has been read.
@@ -258,26 +241,21 @@ func (s *Store) RestorePoint(ctx context.Context, poolID, runID string) (*Restor
 var ErrNoRestorePoint = errors.New("no such restore point")
 
 // Commit writes the commit record, by which an export becomes a restore point.
-func (s *Store) Commit(ctx context.Context, point *RestorePoint, guard Guard) error {
+func (s *Store) Commit(ctx context.Context, point *RestorePoint) error {
 	record, err := NewRecord(Key{exportID(point.UserPoolID), point.ID()}, point)
 	if err != nil {
 		return err
 	}
 	item := Item{Key: record.Key, Content: record.Content, Hash: hashOf(record.Content)}
-	if err := s.write(ctx, item, Absent(), guard); err != nil {
+	if _, err := s.Table.Put(ctx, item, Absent()); err != nil {
 		return fmt.Errorf("commit restore point %s: %w", point.ID(), err)
 	}
 	return nil
 }
 
 // Forget removes the commit record of an expired restore point.
-func (s *Store) Forget(ctx context.Context, point *RestorePoint, guard Guard) error {
-	bounded, cancel, err := guard(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	_, err = s.Table.Delete(bounded, Key{exportID(point.UserPoolID), point.ID()}, Anything())
+func (s *Store) Forget(ctx context.Context, point *RestorePoint) error {
+	_, err := s.Table.Delete(ctx, Key{exportID(point.UserPoolID), point.ID()}, Anything())
 	return err
 }
 

@@ -190,7 +190,7 @@ func (c *CleanUp) commit(ctx context.Context, s *step.Slice, cursor *cleanUpCurs
 	if err != nil {
 		return false, err
 	}
-	if err := c.Store.Commit(ctx, point, s.Guard); err != nil {
+	if err := c.Store.Commit(ctx, point); err != nil {
 		return false, err
 	}
 	cursor.Committed = true
@@ -238,7 +238,7 @@ func (c *CleanUp) forget(ctx context.Context, s *step.Slice, h *history) error {
 	}
 	for i := range h.points {
 		if p := &h.points[i]; !retained[p.ID()] {
-			if err := c.Store.Forget(ctx, p, s.Guard); err != nil {
+			if err := c.Store.Forget(ctx, p); err != nil {
 				return fmt.Errorf("remove the expired restore point %s: %w", p.ID(), err)
 			}
 		}
@@ -317,7 +317,7 @@ func (w *segment) page(ctx context.Context, records [][]backup.Item) error {
 			if vanished := w.current(current); vanished {
 				buried := *current
 				current.DeletedAt = w.slice.Event.Run.RunID
-				g.Go(func() error { return w.Store.Bury(gctx, w.slice.Event.Run.RunID, buried, w.slice.Guard) })
+				g.Go(func() error { return w.Store.Bury(gctx, w.slice.Event.Run.RunID, buried) })
 			}
 			w.count(current)
 		}
@@ -527,12 +527,7 @@ func (c *CleanUp) removeChunk(ctx context.Context, s *step.Slice, chunk string) 
 	g.SetLimit(removers)
 	for _, r := range removals {
 		g.Go(func() error {
-			bounded, cancel, err := s.Guard(gctx)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			done, err := c.Store.Table.Delete(bounded, backup.Key{ID: r.ID, Type: r.Type},
+			done, err := c.Store.Table.Delete(gctx, backup.Key{ID: r.ID, Type: r.Type},
 				backup.Unchanged(&backup.Item{ValidFrom: r.ValidFrom, DeletedAt: r.DeletedAt}))
 			if done {
 				mu.Lock()

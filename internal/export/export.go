@@ -92,7 +92,7 @@ func (c *Configuration) Run(ctx context.Context, s *step.Slice) (step.Run, error
 	if err != nil {
 		return step.Run{}, err
 	}
-	if _, err := c.Store.Sync(ctx, s.Event.Run.RunID, []backup.Record{record}, s.Guard); err != nil {
+	if _, err := c.Store.Sync(ctx, s.Event.Run.RunID, []backup.Record{record}); err != nil {
 		return step.Run{}, fmt.Errorf("store the configuration of user pool %s: %w", c.UserPoolID, err)
 	}
 	run := s.Next()

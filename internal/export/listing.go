@@ -74,7 +74,7 @@ func (l *lister) read(ctx context.Context, c *chain, next page) error {
 }
 
 func (l *lister) keep(ctx context.Context, records []backup.Record) error {
-	written, err := l.store.Sync(ctx, l.slice.Event.Run.RunID, records, l.slice.Guard)
+	written, err := l.store.Sync(ctx, l.slice.Event.Run.RunID, records)
 	if err != nil {
 		return fmt.Errorf("store a page of %d records: %w", len(records), err)
 	}

@@ -260,30 +260,27 @@ func (l *Lease) Enter(ctx context.Context, execution, step, invocation string) (
 	return h, nil
 }
 
-// Guard is called before every write. It returns a context in which the write
-// may take place: as long as this invocation provably still holds its slot and
-// a little longer, less than the next invocation waits.
-func (h *Holder) Guard(ctx context.Context) (context.Context, context.CancelFunc, error) {
+// verify makes sure that this invocation still holds its slot, asking the
+// table when it last asked more than a second ago, and returns until when a
+// write may be under way.
+func (h *Holder) verify(ctx context.Context) (time.Time, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if asked := h.lease.Now(); asked.Sub(h.verified) >= verifyEvery {
 		held, item, err := h.lease.read(ctx)
 		if err != nil {
-			return nil, nil, err
+			return time.Time{}, err
 		}
 		if held.Execution != h.execution {
-			return nil, nil, &LeaseLostError{Workflow: h.lease.Workflow, Execution: h.execution}
+			return time.Time{}, &LeaseLostError{Workflow: h.lease.Workflow, Execution: h.execution}
 		}
 		if slot, ok := item[h.slot].(*types.AttributeValueMemberS); !ok || slot.Value != h.invocation {
-			return nil, nil, &TransientError{Err: errors.New("another invocation of this step has taken over")}
+			return time.Time{}, &TransientError{Err: errors.New("another invocation of this step has taken over")}
 		}
 		h.verified = asked
 	}
-	bounded, cancel := context.WithDeadlineCause(ctx, h.verified.Add(writeBound), errBound)
-	return bounded, cancel, nil
+	return h.verified.Add(writeBound), nil
 }
-
-var errBound = errors.New("the write took longer than the lease may be trusted without asking again")
 
 // Leave says that the invocation has ended in order: nothing of it is still
 // writing, and the next one need not wait.

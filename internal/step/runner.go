@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
 	"github.com/google/uuid"
 )
 
@@ -71,11 +72,12 @@ func (r *Runner) handle(ctx context.Context, event Event) (run Run, err error) {
 	if r.Lease != nil {
 		lease := *r.Lease
 		lease.Workflow = event.Workflow
-		s.holder, err = lease.Enter(ctx, event.Execution, event.Step, s.invocation)
+		holder, err := lease.Enter(ctx, event.Execution, event.Step, s.invocation)
 		if err != nil {
 			return Run{}, err
 		}
-		defer func() { err = errors.Join(err, s.holder.Leave(context.WithoutCancel(ctx))) }()
+		defer func() { err = errors.Join(err, holder.Leave(context.WithoutCancel(ctx))) }()
+		ctx = withHolder(ctx, holder)
 	}
 	run, err = r.Step.Run(ctx, s)
 	if err != nil {
@@ -117,8 +119,9 @@ func Serve(build func(*Environment, *Clients) any) { serve(build) }
 
 func serve(build func(*Environment, *Clients) any) {
 	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stdout, nil)))
-	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithRetryer(Retryer), config.WithHTTPClient(
-		awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = connections })))
+	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithRetryer(Retryer),
+		config.WithAPIOptions([]func(*middleware.Stack) error{guardWrites}), config.WithHTTPClient(
+			awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = connections })))
 	env := NewEnvironment()
 	var handler any
 	if err == nil {

@@ -14,7 +14,6 @@ type Slice struct {
 	// Until is when the step stops taking new work and returns its cursor.
 	Until time.Time
 
-	holder     *Holder
 	invocation string
 	now        func() time.Time
 }
@@ -28,14 +27,6 @@ func (s *Slice) Prefix() string { return "runs/" + s.ExecutionName() + "/" }
 // Invocation is unique to this invocation; objects that several attempts may
 // write side by side carry it in their names.
 func (s *Slice) Invocation() string { return s.invocation }
-
-// Guard is called before every write, see Holder.Guard.
-func (s *Slice) Guard(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if s.holder == nil {
-		return ctx, func() {}, nil
-	}
-	return s.holder.Guard(ctx)
-}
 
 // LoadCursor reads where the step left off into v and says whether there was
 // such a place.
