@@ -126,11 +126,15 @@ func (m *Model) fromForm(s *Shape, p *parameters, flattened bool) (any, error) {
 		}
 		mapping := map[string]any{}
 		for _, entry := range entries {
-			value, err := m.fromForm(m.Shapes[s.Value], entry.child("value"), false)
+			key, value := "key", "value"
+			if entry.children["Name"] != nil { // SNS's message attributes
+				key, value = "Name", "Value"
+			}
+			member, err := m.fromForm(m.Shapes[s.Value], entry.child(value), false)
 			if err != nil {
 				return nil, err
 			}
-			mapping[entry.child("key").value] = value
+			mapping[entry.child(key).value] = member
 		}
 		return mapping, nil
 	}

@@ -365,7 +365,7 @@ func (s *Service) publish(in *publishInput) (any, error) {
 	}
 	subject := "AWS Notification Message"
 	if in.Subject != nil {
-		if fault := subjectFault(*in.Subject); fault != "" {
+		if !isSubject(*in.Subject) {
 			return nil, invalid("Subject")
 		}
 		subject = *in.Subject
@@ -389,22 +389,14 @@ func (s *Service) publish(in *publishInput) (any, error) {
 	return map[string]string{"MessageId": id}, nil
 }
 
-// subjectFault checks what the API reference says of subjects: "must be ASCII
-// text that begins with a letter, number, or punctuation mark; must not include
-// line breaks or control characters; and must be less than 100 characters long".
-func subjectFault(subject string) string {
-	if subject == "" || len(subject) >= 100 {
-		return "length"
+// isSubject checks what the API reference says of subjects: "must be ASCII text
+// that begins with a letter, number, or punctuation mark; must not include line
+// breaks or control characters; and must be less than 100 characters long".
+func isSubject(subject string) bool {
+	if subject == "" || len(subject) >= 100 || subject[0] == ' ' {
+		return false
 	}
-	if subject[0] <= ' ' {
-		return "first character"
-	}
-	for _, r := range subject {
-		if r < ' ' || r > '~' {
-			return "characters"
-		}
-	}
-	return ""
+	return !strings.ContainsFunc(subject, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // forEmail picks what e-mail subscribers get of a message by protocol.
