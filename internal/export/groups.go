@@ -30,7 +30,7 @@ type Groups struct {
 // groupsCursor also collects the names of the groups, which the next step
 // reads from S3: a pool holds at most 10,000 of 128 characters (service quota).
 type groupsCursor struct {
-	Chain *chain
+	Chain *pool.Chain
 	Names []string
 }
 
@@ -38,7 +38,7 @@ func groupNamesKey(s *step.Slice) string { return s.Prefix() + "groups.json" }
 
 // Run lists groups and stores those that differ.
 func (g *Groups) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
-	cursor := groupsCursor{Chain: &chain{}}
+	cursor := groupsCursor{Chain: &pool.Chain{}}
 	if _, err := s.LoadCursor(ctx, &cursor); err != nil {
 		return step.Run{}, err
 	}
@@ -78,7 +78,7 @@ func (g *Groups) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
 			return step.Run{}, err
 		}
 	}
-	run, err := finish(ctx, s, &cursor, []*chain{cursor.Chain})
+	run, err := finish(ctx, s, &cursor, []*pool.Chain{cursor.Chain})
 	if err != nil {
 		return step.Run{}, err
 	}
@@ -111,7 +111,7 @@ type membershipsCursor struct {
 
 type openGroup struct {
 	Group int
-	Chain *chain
+	Chain *pool.Chain
 }
 
 // Run lists the members of every group and stores memberships that differ.
@@ -141,7 +141,7 @@ func (m *Memberships) Run(ctx context.Context, s *step.Slice) (step.Run, error) 
 			return nil
 		}
 		cursor.Next++
-		return &openGroup{Group: cursor.Next - 1, Chain: &chain{}}
+		return &openGroup{Group: cursor.Next - 1, Chain: &pool.Chain{}}
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for range max(1, m.Parallel) {

@@ -25,7 +25,7 @@ type Users struct {
 	Shards int
 }
 
-type usersCursor struct{ Chains []*chain }
+type usersCursor struct{ Chains []*pool.Chain }
 
 // Run lists users and stores those that differ.
 func (u *Users) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
@@ -39,7 +39,7 @@ func (u *Users) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
 	}
 	before := u.Limits.Throttled()
 	l := &lister{slice: s, store: u.Store, seen: &seenWriter{slice: s}}
-	err = l.readAll(ctx, cursor.Chains, func(c *chain) page {
+	err = l.readAll(ctx, cursor.Chains, func(c *pool.Chain) page {
 		return func(ctx context.Context, token *string) ([]backup.Record, *string, error) {
 			return u.page(ctx, c.Name, token)
 		}
@@ -59,13 +59,13 @@ func (u *Users) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
 }
 
 // userChains divides the users by the first hexadecimal digit of their sub.
-func userChains(shards int) []*chain {
+func userChains(shards int) []*pool.Chain {
 	if shards != 16 {
-		return []*chain{{}}
+		return []*pool.Chain{{}}
 	}
-	chains := make([]*chain, 16)
+	chains := make([]*pool.Chain, 16)
 	for i := range chains {
-		chains[i] = &chain{Name: fmt.Sprintf(`sub ^= "%x"`, i)}
+		chains[i] = &pool.Chain{Name: fmt.Sprintf(`sub ^= "%x"`, i)}
 	}
 	return chains
 }
@@ -91,7 +91,7 @@ func (u *Users) page(ctx context.Context, filter string, token *string) ([]backu
 }
 
 // finish returns the run's document: with a cursor as long as a chain goes on.
-func finish(ctx context.Context, s *step.Slice, cursor any, chains []*chain) (step.Run, error) {
+func finish(ctx context.Context, s *step.Slice, cursor any, chains []*pool.Chain) (step.Run, error) {
 	done := true
 	for _, c := range chains {
 		done = done && c.Done
