@@ -16,15 +16,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// ListGroupsAPI is one page of groups.
-type ListGroupsAPI interface {
-	ListGroups(context.Context, *idp.ListGroupsInput, ...func(*idp.Options)) (*idp.ListGroupsOutput, error)
-}
-
 // Groups is the step list-groups.
 type Groups struct {
 	Source
-	API ListGroupsAPI
+	API pool.ListGroupsAPI
 }
 
 // groupsCursor also collects the names of the groups, which the next step
@@ -49,23 +44,23 @@ func (g *Groups) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
 		known[name] = true
 	}
 	err := l.read(ctx, cursor.Chain, func(ctx context.Context, token *string) ([]backup.Record, *string, error) {
-		out, err := g.API.ListGroups(ctx, &idp.ListGroupsInput{UserPoolId: &g.UserPoolID, Limit: aws.Int32(pool.PageSize), NextToken: token})
+		groups, next, err := pool.GroupsPage(ctx, g.API, g.UserPoolID, token)
 		if err != nil {
-			return nil, nil, fmt.Errorf("list groups of %s: %w", g.UserPoolID, err)
+			return nil, nil, err
 		}
-		records := make([]backup.Record, 0, len(out.Groups))
-		for _, group := range out.Groups {
-			record, err := backup.FromGroup(pool.FromGroupType(group))
+		records := make([]backup.Record, 0, len(groups))
+		for _, group := range groups {
+			record, err := backup.FromGroup(group)
 			if err != nil {
 				return nil, nil, err
 			}
 			records = append(records, record)
-			if name := aws.ToString(group.GroupName); !known[name] {
-				known[name] = true
-				cursor.Names = append(cursor.Names, name)
+			if !known[group.Name] {
+				known[group.Name] = true
+				cursor.Names = append(cursor.Names, group.Name)
 			}
 		}
-		return records, out.NextToken, nil
+		return records, next, nil
 	})
 	if err != nil {
 		return step.Run{}, err
@@ -86,17 +81,17 @@ func (g *Groups) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
 	return run, nil
 }
 
-// ListUsersInGroupAPI is one page of a group's members, and of users, which
-// tells a deleted group from a deleted pool.
-type ListUsersInGroupAPI interface {
-	ListUsersAPI
-	ListUsersInGroup(context.Context, *idp.ListUsersInGroupInput, ...func(*idp.Options)) (*idp.ListUsersInGroupOutput, error)
+// MembersAPI is one page of a group's members, and of users, which tells a
+// deleted group from a deleted pool.
+type MembersAPI interface {
+	pool.ListMembersAPI
+	pool.ListUsersAPI
 }
 
 // Memberships is the step export-group-members.
 type Memberships struct {
 	Source
-	API ListUsersInGroupAPI
+	API MembersAPI
 	// Parallel is how many groups are listed side by side, so that the latency
 	// of one call does not set the rate.
 	Parallel int
@@ -183,9 +178,7 @@ func (m *Memberships) Run(ctx context.Context, s *step.Slice) (step.Run, error) 
 
 func (m *Memberships) page(group string) page {
 	return func(ctx context.Context, token *string) ([]backup.Record, *string, error) {
-		out, err := m.API.ListUsersInGroup(ctx, &idp.ListUsersInGroupInput{
-			UserPoolId: &m.UserPoolID, GroupName: &group, Limit: aws.Int32(pool.PageSize), NextToken: token,
-		})
+		members, next, err := pool.MembersPage(ctx, m.API, m.UserPoolID, group, token)
 		if gone := new(types.ResourceNotFoundException); errors.As(err, &gone) {
 			// Deleted since the groups were listed, so it has no members; unless the
 			// whole pool is gone, of which no restore point must be made.
@@ -196,17 +189,16 @@ func (m *Memberships) page(group string) page {
 			return nil, nil, nil
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("list the users of a group of %s: %w", m.UserPoolID, err)
+			return nil, nil, err
 		}
-		records := make([]backup.Record, 0, len(out.Users))
-		for _, member := range out.Users {
-			user := pool.FromUserType(member)
-			record, err := backup.FromMembership(user.Sub, group)
+		records := make([]backup.Record, 0, len(members))
+		for _, member := range members {
+			record, err := backup.FromMembership(member.Sub, group)
 			if err != nil {
 				return nil, nil, err
 			}
 			records = append(records, record)
 		}
-		return records, out.NextToken, nil
+		return records, next, nil
 	}
 }

@@ -7,20 +7,12 @@ import (
 	"cognito-backup/internal/backup"
 	"cognito-backup/internal/pool"
 	"cognito-backup/internal/step"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 )
-
-// ListUsersAPI is one page of users.
-type ListUsersAPI interface {
-	ListUsers(context.Context, *idp.ListUsersInput, ...func(*idp.Options)) (*idp.ListUsersOutput, error)
-}
 
 // Users is the step export-users.
 type Users struct {
 	Source
-	API ListUsersAPI
+	API pool.ListUsersAPI
 	// Shards is 1, or 16 to list by the first digit of the sub, side by side.
 	Shards int
 }
@@ -71,23 +63,19 @@ func userChains(shards int) []*pool.Chain {
 }
 
 func (u *Users) page(ctx context.Context, filter string, token *string) ([]backup.Record, *string, error) {
-	in := &idp.ListUsersInput{UserPoolId: &u.UserPoolID, Limit: aws.Int32(pool.PageSize), PaginationToken: token}
-	if filter != "" {
-		in.Filter = &filter
-	}
-	out, err := u.API.ListUsers(ctx, in)
+	users, next, err := pool.UsersPage(ctx, u.API, u.UserPoolID, filter, token)
 	if err != nil {
-		return nil, nil, fmt.Errorf("list users of %s: %w", u.UserPoolID, err)
+		return nil, nil, err
 	}
-	records := make([]backup.Record, 0, len(out.Users))
-	for _, user := range out.Users {
-		record, err := backup.FromUser(pool.FromUserType(user))
+	records := make([]backup.Record, 0, len(users))
+	for _, user := range users {
+		record, err := backup.FromUser(user)
 		if err != nil {
 			return nil, nil, err
 		}
 		records = append(records, record)
 	}
-	return records, out.PaginationToken, nil
+	return records, next, nil
 }
 
 // finish returns the run's document: with a cursor as long as a chain goes on.

@@ -39,16 +39,36 @@ func (c *Chain) Follow(ctx context.Context, stop func() bool, page func(ctx cont
 	return ctx.Err()
 }
 
-// ListAPI is what listing a pool needs of Cognito.
-type ListAPI interface {
+// ListUsersAPI is one page of users.
+type ListUsersAPI interface {
 	ListUsers(context.Context, *idp.ListUsersInput, ...func(*idp.Options)) (*idp.ListUsersOutput, error)
+}
+
+// ListGroupsAPI is one page of groups.
+type ListGroupsAPI interface {
 	ListGroups(context.Context, *idp.ListGroupsInput, ...func(*idp.Options)) (*idp.ListGroupsOutput, error)
+}
+
+// ListMembersAPI is one page of a group's users.
+type ListMembersAPI interface {
 	ListUsersInGroup(context.Context, *idp.ListUsersInGroupInput, ...func(*idp.Options)) (*idp.ListUsersInGroupOutput, error)
 }
 
-// UsersPage reads one page of a pool's users.
-func UsersPage(ctx context.Context, api ListAPI, poolID string, token *string) ([]User, *string, error) {
-	out, err := api.ListUsers(ctx, &idp.ListUsersInput{UserPoolId: &poolID, Limit: aws.Int32(PageSize), PaginationToken: token})
+// ListAPI is what listing a whole pool needs of Cognito.
+type ListAPI interface {
+	ListUsersAPI
+	ListGroupsAPI
+	ListMembersAPI
+}
+
+// UsersPage reads one page of a pool's users, of those that match the filter
+// if there is one.
+func UsersPage(ctx context.Context, api ListUsersAPI, poolID, filter string, token *string) ([]User, *string, error) {
+	in := &idp.ListUsersInput{UserPoolId: &poolID, Limit: aws.Int32(PageSize), PaginationToken: token}
+	if filter != "" {
+		in.Filter = &filter
+	}
+	out, err := api.ListUsers(ctx, in)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list users of %s: %w", poolID, err)
 	}
@@ -60,7 +80,7 @@ func UsersPage(ctx context.Context, api ListAPI, poolID string, token *string) (
 }
 
 // GroupsPage reads one page of a pool's groups.
-func GroupsPage(ctx context.Context, api ListAPI, poolID string, token *string) ([]Group, *string, error) {
+func GroupsPage(ctx context.Context, api ListGroupsAPI, poolID string, token *string) ([]Group, *string, error) {
 	out, err := api.ListGroups(ctx, &idp.ListGroupsInput{UserPoolId: &poolID, Limit: aws.Int32(PageSize), NextToken: token})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list groups of %s: %w", poolID, err)
@@ -73,7 +93,7 @@ func GroupsPage(ctx context.Context, api ListAPI, poolID string, token *string) 
 }
 
 // MembersPage reads one page of a group's users.
-func MembersPage(ctx context.Context, api ListAPI, poolID, group string, token *string) ([]User, *string, error) {
+func MembersPage(ctx context.Context, api ListMembersAPI, poolID, group string, token *string) ([]User, *string, error) {
 	out, err := api.ListUsersInGroup(ctx, &idp.ListUsersInGroupInput{UserPoolId: &poolID, GroupName: &group, Limit: aws.Int32(PageSize), NextToken: token})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the users of a group of %s: %w", poolID, err)
