@@ -46,8 +46,15 @@ func CheckInstalled(root string) error {
 	return nil
 }
 
+// cli is dynalite's program in the node_modules of root or of a folder above
+// it, where npm would look too.
 func cli(root string) string {
-	return filepath.Join(root, "node_modules", "dynalite", "cli.js")
+	name := filepath.Join("node_modules", "dynalite", "cli.js")
+	for dir := root; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil || dir == filepath.Dir(dir) {
+			return filepath.Join(dir, name)
+		}
+	}
 }
 
 // startDynalite runs dynalite for one Region.

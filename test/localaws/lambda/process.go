@@ -1,6 +1,7 @@
 package lambda
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -82,7 +83,8 @@ func (s *Service) environment(f *function, token, runtimeAPI string) []string {
 		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=" + strconv.Itoa(f.MemoryMB),
 		"AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
-		"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/" + f.Name,
+		"AWS_LAMBDA_LOG_GROUP_NAME=" + cmp.Or(f.LogGroup, "/aws/lambda/"+f.Name),
+		"AWS_LAMBDA_LOG_FORMAT=" + cmp.Or(f.LogFormat, "Text"),
 		"AWS_LAMBDA_LOG_STREAM_NAME=" + token[:32],
 		"AWS_EXECUTION_ENV=AWS_Lambda_provided.al2023",
 		"LAMBDA_TASK_ROOT=" + filepath.Dir(f.Binary),
@@ -90,6 +92,9 @@ func (s *Service) environment(f *function, token, runtimeAPI string) []string {
 		"TZ=:UTC",
 		"LANG=en_US.UTF-8",
 		"PATH=/usr/local/bin:/usr/bin:/bin",
+	}
+	if f.LogLevel != "" {
+		env = append(env, "AWS_LAMBDA_LOG_LEVEL="+f.LogLevel)
 	}
 	for k, v := range f.Environment {
 		env = append(env, k+"="+v)
@@ -156,7 +161,7 @@ func (p *process) next(w http.ResponseWriter, r *http.Request) {
 	inv.start = time.Now()
 	p.mu.Unlock()
 	go p.watch(inv)
-	p.f.log(p.service, fmt.Sprintf("START RequestId: %s Version: $LATEST", inv.id))
+	p.platform(fmt.Sprintf("START RequestId: %s Version: $LATEST", inv.id))
 	h := w.Header()
 	h.Set("Lambda-Runtime-Aws-Request-Id", inv.id)
 	h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.start.Add(p.f.Timeout).UnixMilli(), 10))
@@ -287,8 +292,8 @@ func (p *process) record(inv *invocation, o outcome, init time.Duration, peak in
 		start = p.started
 	}
 	duration := time.Since(start)
-	p.f.log(p.service, fmt.Sprintf("END RequestId: %s", inv.id))
-	p.f.log(p.service, fmt.Sprintf("REPORT RequestId: %s\tDuration: %.2f ms\tMemory Size: %d MB\tMax Memory Used: %d MB", inv.id, float64(duration.Microseconds())/1000, p.f.MemoryMB, peak>>20))
+	p.platform(fmt.Sprintf("END RequestId: %s", inv.id))
+	p.platform(fmt.Sprintf("REPORT RequestId: %s\tDuration: %.2f ms\tMemory Size: %d MB\tMax Memory Used: %d MB", inv.id, float64(duration.Microseconds())/1000, p.f.MemoryMB, peak>>20))
 	p.f.mu.Lock()
 	p.f.running--
 	p.f.mu.Unlock()
@@ -298,6 +303,14 @@ func (p *process) record(inv *invocation, o outcome, init time.Duration, peak in
 	})
 	p.service.mu.Unlock()
 	inv.finish(o)
+}
+
+// platform writes Lambda's own line about an invocation, in the text format;
+// with JSON, the templates ask for warnings only.
+func (p *process) platform(line string) {
+	if p.f.LogFormat != "JSON" {
+		p.f.log(p.service, line)
+	}
 }
 
 // kill ends the process and everything it started.

@@ -25,17 +25,19 @@ const (
 
 // Function is a function as its template declares it.
 type Function struct {
-	Name         string
-	ARN          string
-	Region       string
-	Role         string // ARN
-	Handler      string
-	Binary       string // executable on this machine
-	Timeout      time.Duration
-	MemoryMB     int
-	Environment  map[string]string
-	Reserved     int // reserved concurrency; negative for none
-	Architecture string
+	Name        string
+	ARN         string
+	Region      string
+	Role        string // ARN
+	Handler     string
+	Binary      string // executable on this machine
+	Timeout     time.Duration
+	MemoryMB    int
+	Environment map[string]string
+	Reserved    int    // reserved concurrency; negative for none
+	LogFormat   string // JSON, or Text when empty
+	LogLevel    string // of the application, with JSON
+	LogGroup    string // /aws/lambda/<name> when empty
 }
 
 // Invocation is one finished invocation, for reports and benchmarks.

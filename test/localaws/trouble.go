@@ -1,0 +1,97 @@
+package localaws
+
+import (
+	"strings"
+
+	"cognito-backup/test/localaws/iam"
+)
+
+// RegionDown takes a Region away: every call to it breaks, its functions die,
+// nothing is replicated from or to it. RegionUp brings it back with what it
+// had stored.
+func (b *Bed) RegionDown(region string) {
+	b.mu.Lock()
+	b.down[region] = true
+	b.mu.Unlock()
+	b.replicator.Cut(region, true)
+	b.lambda.KillRegion(region)
+}
+
+// RegionUp ends RegionDown.
+func (b *Bed) RegionUp(region string) {
+	b.mu.Lock()
+	delete(b.down, region)
+	b.mu.Unlock()
+	b.replicator.Cut(region, false)
+}
+
+func (b *Bed) regionDown(region string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.down[region]
+}
+
+// KillFunction kills the running processes of a function in the middle of what
+// they do and reports how many there were. The name may leave the prefix out.
+func (b *Bed) KillFunction(name string) int { return b.lambda.Kill(b.functionName(name)) }
+
+// killer waits for a function's n-th call.
+type killer struct {
+	function string
+	left     int
+	done     chan struct{}
+}
+
+// KillAfter kills the process of a function once it has made n more calls to
+// any service: when the n-th has been carried out and before its answer is
+// sent. The channel is closed when that has happened.
+func (b *Bed) KillAfter(function string, n int) <-chan struct{} {
+	k := &killer{function: b.functionName(function), left: n, done: make(chan struct{})}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.killers = append(b.killers, k)
+	return k.done
+}
+
+// acted runs when a service has acted on a call, before the answer goes out.
+func (b *Bed) acted(x *exchange) {
+	if x.caller.principal.Name == "" {
+		return
+	}
+	b.mu.Lock()
+	var due *killer
+	for i, k := range b.killers {
+		if k.function != x.caller.principal.Name {
+			continue
+		}
+		if k.left--; k.left <= 0 {
+			due = k
+			b.killers = append(b.killers[:i:i], b.killers[i+1:]...)
+			break
+		}
+	}
+	b.mu.Unlock()
+	if due != nil && b.lambda.KillProcess(x.caller.token) {
+		close(due.done)
+	}
+}
+
+// invisible are services whose permissions no API call here can show, and why.
+var invisible = map[string]string{
+	"kms":  "services use keys on behalf of their caller, out of sight",
+	"logs": "the Lambda service and Cognito's import jobs write logs, out of sight",
+	"xray": "the tracing daemon of Lambda sends segments, out of sight",
+}
+
+// UnusedPermissions lists what the templates grant and no call has used since
+// the start, except what no call could show.
+func (b *Bed) UnusedPermissions() []iam.Grant {
+	var list []iam.Grant
+	for _, g := range b.iam.Unused() {
+		service, _, _ := strings.Cut(g.Action, ":")
+		if _, ok := invisible[service]; !ok {
+			list = append(list, g)
+		}
+	}
+	return list
+}
