@@ -110,6 +110,7 @@ type Service struct {
 
 	mu        sync.Mutex
 	schedules map[string]*entry // by group/name
+	groups    map[string]bool
 	dropped   []Dropped
 }
 
@@ -134,7 +135,7 @@ type Dropped struct {
 
 // New makes a service without schedules.
 func New(region string, clock *wire.Clock, start Starter) *Service {
-	s := &Service{region: region, clock: clock, start: start, schedules: map[string]*entry{}}
+	s := &Service{region: region, clock: clock, start: start, schedules: map[string]*entry{}, groups: map[string]bool{defaultGroup: true}}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -167,6 +168,19 @@ const (
 	enabled      = "ENABLED"
 	disabled     = "DISABLED"
 )
+
+// AddGroup makes a schedule group.
+func (s *Service) AddGroup(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.groups[name] = true
+}
+
+func (s *Service) hasGroup(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.groups[name]
+}
 
 // Create makes a schedule, which runs from now on, and returns its ARN.
 func (s *Service) Create(spec Schedule) (arn string, err error) {
@@ -243,7 +257,7 @@ func scheduleARN(region, group, name string) string {
 // newEntry checks a schedule and fills in the defaults.
 func (s *Service) newEntry(spec Schedule) (*entry, error) {
 	spec.GroupName = groupOr(spec.GroupName)
-	if spec.GroupName != defaultGroup {
+	if !s.hasGroup(spec.GroupName) {
 		return nil, &wire.Error{Code: "ResourceNotFoundException", Status: 404, Message: fmt.Sprintf("Schedule group %s does not exist.", spec.GroupName)}
 	}
 	if spec.State == "" {
