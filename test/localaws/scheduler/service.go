@@ -345,13 +345,14 @@ func (s *Service) follow(ctx context.Context, e *entry) {
 		if s.sleepUntil(ctx, anchor.Add(s.clock.Scale(due.Sub(at)))) != nil {
 			return
 		}
-		s.work.Go(func() { s.invoke(e, due) })
+		now := due
+		s.work.Go(func() { s.invoke(e, now) })
 		anchor, at = anchor.Add(s.clock.Scale(due.Sub(at))), due
 		due = e.expression.Next(at)
-		now := at.Add(s.unscale(s.clock.Now().Sub(anchor)))
-		for !due.IsZero() && !due.After(now) { // missed in a jump of the clock
+		reached := at.Add(s.unscale(s.clock.Now().Sub(anchor)))
+		for !due.IsZero() && !due.After(reached) { // missed in a jump of the clock
 			due = e.expression.Next(due)
-			anchor, at = s.clock.Now(), now
+			anchor, at = s.clock.Now(), reached
 		}
 	}
 }
