@@ -88,7 +88,7 @@ var commonErrors = []string{
 	"IncompleteSignatureException", "InternalError", "InternalFailure", "InternalServerError", "InvalidAction", "InvalidClientTokenId",
 	"InvalidParameterValue", "InvalidSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "MissingParameter",
 	"OptInRequired", "RequestExpired", "RequestTimeout", "SerializationException", "ServiceUnavailable", "ServiceUnavailableException",
-	"SignatureDoesNotMatch", "Throttling", "ThrottlingException", "UnknownOperationException", "UnrecognizedClientException",
+	"SignatureDoesNotMatch", "ThrottledException", "Throttling", "ThrottlingException", "UnknownOperationException", "UnrecognizedClientException",
 	"ValidationError", "ValidationException",
 }
 
