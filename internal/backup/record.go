@@ -9,6 +9,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -78,10 +79,14 @@ func (k Key) Current() Key {
 	return Key{k.ID, t}
 }
 
-// Hash is 16 bytes that stand for the key in the objects of keys seen.
+// Hash is 16 bytes that stand for the key in the objects of keys seen: eight
+// for the name, so that a user and all memberships of that user share them,
+// and eight for the key.
 func (k Key) Hash() (h [16]byte) {
-	sum := sha256.Sum256([]byte(k.ID + "\x00" + k.Type))
-	copy(h[:], sum[:])
+	name := sha256.Sum256([]byte(k.Name()))
+	key := sha256.Sum256([]byte(k.ID + "\x00" + k.Type))
+	copy(h[:8], name[:])
+	copy(h[8:], key[:])
 	return h
 }
 
@@ -153,6 +158,16 @@ type Group struct {
 	Description string `json:"description,omitempty"`
 	Precedence  *int32 `json:"precedence,omitempty"`
 	RoleARN     string `json:"roleArn,omitempty"`
+}
+
+// Identity is by what a person signs in, for recognizing users who came back
+// under a new sub: the username, or, where Cognito generated that, the e-mail
+// address or else the phone number.
+func (u *User) Identity() string {
+	if u.Username != u.Attributes["sub"] {
+		return u.Username
+	}
+	return cmp.Or(u.Attributes["email"], u.Attributes["phone_number"], u.Username)
 }
 
 // Membership is the content of a membership: its key says it all.

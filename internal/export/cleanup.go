@@ -30,6 +30,10 @@ const (
 	// leastGone is how few users may be gone without a second look, however
 	// small the pool is.
 	leastGone = 20
+	// partSize is how many keys seen are held in memory at once: 1 GiB. A pool
+	// with more users and memberships costs another reading of the table for
+	// each part.
+	partSize = 64 << 20
 	// maxRequeues is how often removal chunks that nobody answered for are queued
 	// again within one slice before they are left to the next export.
 	maxRequeues = 3
@@ -59,6 +63,8 @@ type CleanUp struct {
 // beside it, so that a slice that is repeated counts nothing twice.
 type cleanUpCursor struct {
 	EndedAt   time.Time // of the listing
+	Part      int       // of the keys seen; the table is read once for each part
+	Seen      int64     // keys in the parts before
 	Positions [scanSegments]backup.Position
 	Counted   [scanSegments]tally
 	Removals  [scanSegments]int // removal chunks of each segment
@@ -161,30 +167,29 @@ func (c *CleanUp) commit(ctx context.Context, s *step.Slice, cursor *cleanUpCurs
 	if err != nil {
 		return false, err
 	}
-	seen, err := loadSeen(ctx, s)
-	if err != nil {
-		return false, err
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	for i := range scanSegments {
-		g.Go(func() error {
-			w := &segment{CleanUp: c, slice: s, history: h, seen: seen, index: i, tally: &cursor.Counted[i], removals: &cursor.Removals[i]}
-			return w.read(gctx, &cursor.Positions[i])
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return false, err
+	parts := int(s.Event.Run.Counts[CountListed]/partSize) + 1
+	for ; cursor.Part < parts; cursor.Part++ {
+		seen, err := loadHashes(ctx, s, seenFolder, cursor.Part, parts)
+		if err != nil {
+			return false, err
+		}
+		done, err := c.read(ctx, s, cursor, h, &part{seen: seen, index: cursor.Part, of: parts})
+		if err != nil || !done {
+			return false, err
+		}
+		cursor.Seen += int64(len(seen))
+		cursor.Positions = [scanSegments]backup.Position{}
 	}
 	total := tally{RemovedBy: map[backup.Kind]int64{}}
 	for i := range cursor.Counted {
-		if !cursor.Positions[i].Done {
-			return false, nil
-		}
 		total.merge(&cursor.Counted[i])
 	}
-	if total.Matched != int64(len(seen)) {
+	if total.Matched != cursor.Seen {
 		return false, fmt.Errorf("%d of the %d records read from user pool %s are not in the backup table: no restore point is made of this export; if the next one fails too, look for other writers of the table",
-			int64(len(seen))-total.Matched, len(seen), c.UserPoolID)
+			cursor.Seen-total.Matched, cursor.Seen, c.UserPoolID)
+	}
+	if total.Gone, err = c.stillGone(ctx, s, h, total.Gone); err != nil {
+		return false, err
 	}
 	point, err := c.point(s, cursor, h, &total)
 	if err != nil {
@@ -200,6 +205,63 @@ func (c *CleanUp) commit(ctx context.Context, s *step.Slice, cursor *cleanUpCurs
 		return false, err
 	}
 	return true, c.announce(s, point)
+}
+
+// part is one part of the keys that the run saw.
+type part struct {
+	seen      hashSet
+	index, of int
+}
+
+func (p *part) holds(hash keyHash) bool { return partOf(hash, p.of) == p.index }
+
+// read reads the table once and says whether it came to the end.
+func (c *CleanUp) read(ctx context.Context, s *step.Slice, cursor *cleanUpCursor, h *history, p *part) (bool, error) {
+	fresh, gone := &hashWriter{slice: s, folder: freshFolder}, &hashWriter{slice: s, folder: goneFolder}
+	g, gctx := errgroup.WithContext(ctx)
+	for i := range scanSegments {
+		g.Go(func() error {
+			w := &segment{CleanUp: c, slice: s, history: h, part: p, fresh: fresh, gone: gone,
+				index: i, tally: &cursor.Counted[i], removals: &cursor.Removals[i]}
+			return w.read(gctx, &cursor.Positions[i])
+		})
+	}
+	if err := errors.Join(g.Wait(), fresh.flush(ctx), gone.flush(ctx)); err != nil {
+		return false, err
+	}
+	for _, position := range cursor.Positions {
+		if !position.Done {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// suspicious says that so many users are gone that somebody must look.
+func (c *CleanUp) suspicious(gone int64, h *history) bool {
+	return h.reference != nil && gone >= leastGone && gone*100 > h.reference.Users*int64(c.MassDeletionPercent)
+}
+
+// stillGone takes from the users who are gone since the reference those who
+// came back under a new sub, as they do when they are restored into the pool.
+func (c *CleanUp) stillGone(ctx context.Context, s *step.Slice, h *history, gone int64) (int64, error) {
+	if !c.suspicious(gone, h) {
+		return gone, nil // the usual case: nothing turns on it
+	}
+	vanished, err := loadHashes(ctx, s, goneFolder, 0, 1)
+	if err != nil {
+		return 0, err
+	}
+	fresh, err := loadHashes(ctx, s, freshFolder, 0, 1)
+	if err != nil {
+		return 0, err
+	}
+	for _, identity := range vanished {
+		if fresh.has(identity) {
+			gone--
+		}
+	}
+	return gone, nil
 }
 
 func (c *CleanUp) point(s *step.Slice, cursor *cleanUpCursor, h *history, total *tally) (*backup.RestorePoint, error) {
@@ -221,7 +283,7 @@ func (c *CleanUp) point(s *step.Slice, cursor *cleanUpCursor, h *history, total 
 	}
 	if h.reference != nil {
 		p.Reference = h.reference.ID()
-		p.Suspect = total.Gone >= leastGone && total.Gone*100 > h.reference.Users*int64(c.MassDeletionPercent)
+		p.Suspect = c.suspicious(total.Gone, h)
 	}
 	if p.Suspect && input.AcceptMassDeletion {
 		p.Suspect, p.Accepted = false, true
@@ -277,7 +339,9 @@ type segment struct {
 	*CleanUp
 	slice    *step.Slice
 	history  *history
-	seen     seenKeys
+	part     *part
+	fresh    *hashWriter
+	gone     *hashWriter
 	index    int
 	tally    *tally
 	removals *int
@@ -307,19 +371,24 @@ func (w *segment) read(ctx context.Context, position *backup.Position) error {
 
 // page decides on each record what became of it in this run and what of it may go.
 func (w *segment) page(ctx context.Context, records [][]backup.Item) error {
+	runID := w.slice.Event.Run.RunID
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(removers)
 	for _, items := range records {
-		if !backup.Backed(items[0].Kind()) {
+		current := &items[0]
+		hash := current.Key.Hash()
+		if !backup.Backed(current.Kind()) || !w.part.holds(hash) {
 			continue
 		}
-		if current := &items[0]; current.ValidTo == "" {
-			if vanished := w.current(current); vanished {
+		if current.ValidTo == "" {
+			if w.vanished(current, hash) {
 				buried := *current
-				current.DeletedAt = w.slice.Event.Run.RunID
-				g.Go(func() error { return w.Store.Bury(gctx, w.slice.Event.Run.RunID, buried) })
+				current.DeletedAt = runID
+				g.Go(func() error { return w.Store.Bury(gctx, runID, buried) })
 			}
-			w.count(current)
+			if err := w.count(ctx, current); err != nil {
+				return errors.Join(err, g.Wait())
+			}
 		}
 		for i := range items {
 			if !backup.Needed(&items[i], w.history.retained) {
@@ -338,48 +407,59 @@ func (w *segment) page(ctx context.Context, records [][]backup.Item) error {
 	return nil
 }
 
-// current says whether a current record is live in the table and no longer in
+// vanished says whether a current record is live in the table and no longer in
 // the pool. A membership counts only with its user: one who joined while the
 // export ran may show up in a group without having been listed.
-func (w *segment) current(i *backup.Item) (vanished bool) {
+func (w *segment) vanished(i *backup.Item, hash keyHash) bool {
 	if i.Kind() == backup.KindPool {
 		return false
 	}
-	seen := w.seen.has(i.Key)
-	orphan := i.Kind() == backup.KindMembership && !w.seen.has(backup.UserKey(i.Name()))
+	seen := w.part.seen.has(hash)
+	orphan := i.Kind() == backup.KindMembership && !w.part.seen.has(backup.UserKey(i.Name()).Hash())
 	if seen && (i.DeletedAt == "" || (orphan && i.DeletedAt == w.slice.Event.Run.RunID)) {
 		w.tally.Matched++
 	}
 	return i.DeletedAt == "" && (!seen || orphan)
 }
 
-func (w *segment) count(i *backup.Item) {
+func (w *segment) count(ctx context.Context, i *backup.Item) error {
+	previous, reference := w.history.previous, w.history.reference
 	if i.DeletedAt != "" {
-		w.countGone(i)
-		return
+		if previous != "" && i.LiveSince <= previous && i.DeletedAt > previous {
+			if w.tally.RemovedBy == nil {
+				w.tally.RemovedBy = map[backup.Kind]int64{}
+			}
+			w.tally.RemovedBy[i.Kind()]++
+		}
+		if reference != nil && i.Kind() == backup.KindUser && i.LiveSince <= reference.ID() && i.DeletedAt > reference.ID() {
+			w.tally.Gone++
+			return w.note(ctx, w.gone, i)
+		}
+		return nil
 	}
 	w.tally.Summary.Add(i)
 	if i.Kind() == backup.KindPool {
-		return
+		return nil
 	}
-	switch previous := w.history.previous; {
+	switch {
 	case i.LiveSince > previous:
 		w.tally.Added++
 	case i.ValidFrom > previous:
 		w.tally.Changed++
 	}
+	if reference != nil && i.Kind() == backup.KindUser && i.LiveSince > reference.ID() {
+		return w.note(ctx, w.fresh, i)
+	}
+	return nil
 }
 
-func (w *segment) countGone(i *backup.Item) {
-	if p := w.history.previous; p != "" && i.LiveSince <= p && i.DeletedAt > p {
-		if w.tally.RemovedBy == nil {
-			w.tally.RemovedBy = map[backup.Kind]int64{}
-		}
-		w.tally.RemovedBy[i.Kind()]++
+// note remembers by what a user signs in.
+func (w *segment) note(ctx context.Context, to *hashWriter, i *backup.Item) error {
+	var user backup.User
+	if err := i.Decode(&user); err != nil {
+		return err
 	}
-	if r := w.history.reference; r != nil && i.Kind() == backup.KindUser && i.LiveSince <= r.ID() && i.DeletedAt > r.ID() {
-		w.tally.Gone++
-	}
+	return to.add(ctx, backup.Key{ID: user.Identity()}.Hash())
 }
 
 func (w *segment) flush(ctx context.Context) error {

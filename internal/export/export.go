@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"cognito-backup/internal/backup"
 	"cognito-backup/internal/pool"
@@ -78,7 +79,9 @@ const (
 // Configuration is the step check-user-pool-config: it writes the POOL record.
 type Configuration struct {
 	Source
-	API pool.ConfigurationAPI
+	API   pool.ConfigurationAPI
+	TPS   int
+	Slice time.Duration
 }
 
 // Run reads the pool's configuration and stores it without secrets.
@@ -86,6 +89,9 @@ func (c *Configuration) Run(ctx context.Context, s *step.Slice) (step.Run, error
 	before := c.Limits.Throttled()
 	configuration, err := pool.ReadConfiguration(ctx, c.API, c.UserPoolID)
 	if err != nil {
+		return step.Run{}, err
+	}
+	if err := c.plan(ctx, s, configuration); err != nil {
 		return step.Run{}, err
 	}
 	record, err := backup.NewRecord(backup.PoolKey(c.UserPoolID), configuration)
@@ -100,4 +106,21 @@ func (c *Configuration) Run(ctx context.Context, s *step.Slice) (step.Run, error
 	slog.InfoContext(ctx, "configuration stored", step.LogExecution, s.Execution,
 		"clients", len(configuration.Clients), "identityProviders", len(configuration.IdentityProviders))
 	return run, nil
+}
+
+// plan refuses an export that fits no execution. Cognito estimates how many
+// users there are; how many memberships, the last restore point tells.
+func (c *Configuration) plan(ctx context.Context, s *step.Slice, configuration *pool.Configuration) error {
+	points, err := c.Store.RestorePoints(ctx, c.UserPoolID)
+	if err != nil {
+		return err
+	}
+	users := int64(configuration.EstimatedUsers)
+	groups, memberships := int64(0), users
+	if len(points) > 0 {
+		groups, memberships = points[0].Groups, points[0].Memberships
+	}
+	p := NewPlan(users, groups, memberships, c.TPS, c.Slice)
+	slog.InfoContext(ctx, "planned", step.LogExecution, s.Execution, "calls", p.Calls, "seconds", p.Duration.Seconds(), "slices", p.Slices, "events", p.Events)
+	return p.Fits(c.TPS, c.Slice)
 }

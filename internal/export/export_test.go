@@ -95,7 +95,7 @@ func (w *world) steps() []named {
 	}
 	source := export.Source{UserPoolID: poolID, Store: w.store, Limits: pool.NewLimits(1_000_000)}
 	return []named{
-		{"CheckUserPoolConfig", &export.Configuration{Source: source, API: w.pool}},
+		{"CheckUserPoolConfig", &export.Configuration{Source: source, API: w.pool, TPS: 10, Slice: 10 * time.Minute}},
 		{"ExportUsers", &export.Users{Source: source, API: w.pool, Shards: w.shards}},
 		{"ListGroups", &export.Groups{Source: source, API: w.pool}},
 		{"ExportGroupMembers", &export.Memberships{Source: source, API: w.pool, Parallel: parallel}},
@@ -345,6 +345,52 @@ func TestMassDeletion(t *testing.T) {
 	}
 	if n := len(w.table.Items()); n > 20+20+2+1+12 {
 		t.Errorf("after acceptance the table still holds %d items", n)
+	}
+}
+
+func TestRestoredUsersAreBack(t *testing.T) {
+	for _, generated := range []bool{false, true} { // usernames that Cognito generated
+		w := newWorld()
+		w.fill(100, "a")
+		for sub, u := range w.pool.users {
+			if generated {
+				u.Username = sub
+			}
+			w.pool.users[sub] = u
+		}
+		w.mustExport(t)
+		lost := w.pool.users
+		w.pool.users = map[string]pool.User{}
+		if p, _ := w.store.RestorePoint(t.Context(), poolID, w.mustExport(t)); !p.Suspect {
+			t.Fatal("an empty pool is not suspect")
+		}
+		n := 0
+		for _, u := range lost { // restored: new subs
+			n++
+			sub := fmt.Sprintf("%08x-1111-4000-8000-000000000000", n)
+			if generated {
+				u.Username = sub
+			}
+			u.Attributes = map[string]string{"sub": sub, "email": u.Attributes["email"]}
+			u.Sub = sub
+			w.pool.users[sub] = u
+		}
+		if p, _ := w.store.RestorePoint(t.Context(), poolID, w.mustExport(t)); p.Suspect || p.Users != 100 {
+			t.Errorf("after all users were restored: %+v", p)
+		}
+	}
+}
+
+func TestReplacedUsersAreGone(t *testing.T) {
+	w := newWorld()
+	w.fill(100)
+	w.mustExport(t)
+	w.pool.users = map[string]pool.User{}
+	for n := range 100 { // as many strangers
+		w.pool.addUser(1000 + n)
+	}
+	if p, _ := w.store.RestorePoint(t.Context(), poolID, w.mustExport(t)); !p.Suspect {
+		t.Errorf("all users were replaced by strangers: %+v", p)
 	}
 }
 

@@ -38,7 +38,7 @@ func (g *Groups) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
 		return step.Run{}, err
 	}
 	before := g.Limits.Throttled()
-	l := &lister{slice: s, store: g.Store, seen: &seenWriter{slice: s}}
+	l := newLister(s, g.Store)
 	known := make(map[string]bool, len(cursor.Names)) // a listing that started again names groups twice
 	for _, name := range cursor.Names {
 		known[name] = true
@@ -120,7 +120,7 @@ func (m *Memberships) Run(ctx context.Context, s *step.Slice) (step.Run, error) 
 		return step.Run{}, err
 	}
 	before := m.Limits.Throttled()
-	l := &lister{slice: s, store: m.Store, seen: &seenWriter{slice: s}}
+	l := newLister(s, m.Store)
 
 	var mu sync.Mutex
 	waiting, open := cursor.Open, []*openGroup(nil)

@@ -24,7 +24,7 @@ type page func(ctx context.Context, token *string) (records []backup.Record, nex
 type lister struct {
 	slice *step.Slice
 	store *backup.Store
-	seen  *seenWriter
+	seen  *hashWriter
 
 	mu      sync.Mutex
 	listed  int64
@@ -61,7 +61,15 @@ func (l *lister) keep(ctx context.Context, records []backup.Record) error {
 	l.mu.Unlock()
 	// Only what is stored is noted as seen, so that clean-up can hold the one
 	// against the other.
-	return l.seen.add(ctx, records)
+	hashes := make([]keyHash, len(records))
+	for i, r := range records {
+		hashes[i] = r.Key.Hash()
+	}
+	return l.seen.add(ctx, hashes...)
+}
+
+func newLister(s *step.Slice, store *backup.Store) *lister {
+	return &lister{slice: s, store: store, seen: &hashWriter{slice: s, folder: seenFolder}}
 }
 
 // readAll reads several chains side by side.

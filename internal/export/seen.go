@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 
-	"cognito-backup/internal/backup"
 	"cognito-backup/internal/step"
 
 	"golang.org/x/sync/errgroup"
@@ -21,24 +20,29 @@ const (
 	seenReaders = 8       // objects read at once
 )
 
-func seenPrefix(s *step.Slice) string { return s.Prefix() + "seen/" }
+// Folders of hash objects under the run's prefix.
+const (
+	seenFolder  = "seen/"  // keys of what is in the pool
+	freshFolder = "fresh/" // identities of users that are new since the reference
+	goneFolder  = "gone/"  // identities of users that are gone since the reference
+)
 
-// seenWriter notes which keys a run saw in the pool. Its objects carry the
-// invocation in their names: an attempt that was given up can only add truth,
-// never overwrite what another one noted.
-type seenWriter struct {
-	slice *step.Slice
+// hashWriter notes a set of hashes, for example of the keys a run saw in the
+// pool, in objects under a folder. They carry the invocation in their names: an
+// attempt that was given up can only add truth, never overwrite what another
+// one noted.
+type hashWriter struct {
+	slice  *step.Slice
+	folder string
 
 	mu      sync.Mutex
 	pending []keyHash
 	objects int
 }
 
-func (w *seenWriter) add(ctx context.Context, records []backup.Record) error {
+func (w *hashWriter) add(ctx context.Context, hashes ...keyHash) error {
 	w.mu.Lock()
-	for _, r := range records {
-		w.pending = append(w.pending, r.Key.Hash())
-	}
+	w.pending = append(w.pending, hashes...)
 	var full []keyHash
 	if len(w.pending) >= seenFlush {
 		full, w.pending = w.pending, nil
@@ -48,7 +52,7 @@ func (w *seenWriter) add(ctx context.Context, records []backup.Record) error {
 }
 
 // flush stores what is pending. It comes before the cursor that lies beyond it.
-func (w *seenWriter) flush(ctx context.Context) error {
+func (w *hashWriter) flush(ctx context.Context) error {
 	w.mu.Lock()
 	rest := w.pending
 	w.pending = nil
@@ -56,13 +60,13 @@ func (w *seenWriter) flush(ctx context.Context) error {
 	return w.put(ctx, rest)
 }
 
-func (w *seenWriter) put(ctx context.Context, hashes []keyHash) error {
+func (w *hashWriter) put(ctx context.Context, hashes []keyHash) error {
 	if len(hashes) == 0 {
 		return nil
 	}
 	w.mu.Lock()
 	w.objects++
-	key := fmt.Sprintf("%s%s/%s-%d", seenPrefix(w.slice), w.slice.Step, w.slice.Invocation(), w.objects)
+	key := fmt.Sprintf("%s%s%s-%s-%d", w.slice.Prefix(), w.folder, w.slice.Step, w.slice.Invocation(), w.objects)
 	w.mu.Unlock()
 	b := make([]byte, 0, len(hashes)*len(keyHash{}))
 	for i := range hashes {
@@ -71,16 +75,16 @@ func (w *seenWriter) put(ctx context.Context, hashes []keyHash) error {
 	return w.slice.Objects.PutBytes(ctx, key, "application/octet-stream", b)
 }
 
-// seenKeys is the set of keys that a run saw: sorted, without duplicates, 16
-// bytes a key.
-type seenKeys []keyHash
+// hashSet is a set of hashes: sorted, without duplicates, 16 bytes each.
+type hashSet []keyHash
 
-func loadSeen(ctx context.Context, s *step.Slice) (seenKeys, error) {
-	objects, err := s.Objects.List(ctx, seenPrefix(s))
+// loadHashes reads the hashes under a folder that belong to one of several parts.
+func loadHashes(ctx context.Context, s *step.Slice, folder string, part, parts int) (hashSet, error) {
+	objects, err := s.Objects.List(ctx, s.Prefix()+folder)
 	if err != nil {
 		return nil, err
 	}
-	var all seenKeys
+	var set hashSet
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(seenReaders)
@@ -95,8 +99,10 @@ func loadSeen(ctx context.Context, s *step.Slice) (seenKeys, error) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			for hash := range slices.Chunk(b, len(keyHash{})) {
-				all = append(all, keyHash(hash))
+			for b := range slices.Chunk(b, len(keyHash{})) {
+				if hash := keyHash(b); partOf(hash, parts) == part {
+					set = append(set, hash)
+				}
 			}
 			return nil
 		})
@@ -104,12 +110,16 @@ func loadSeen(ctx context.Context, s *step.Slice) (seenKeys, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, compareHashes)
-	return slices.Compact(all), nil
+	slices.SortFunc(set, compareHashes)
+	return slices.Compact(set), nil
 }
 
-func (k seenKeys) has(key backup.Key) bool {
-	_, found := slices.BinarySearchFunc(k, key.Hash(), compareHashes)
+// partOf divides hashes evenly; a user and the user's memberships are in the
+// same part.
+func partOf(hash keyHash, parts int) int { return int(hash[0]) % parts }
+
+func (set hashSet) has(hash keyHash) bool {
+	_, found := slices.BinarySearchFunc(set, hash, compareHashes)
 	return found
 }
 

@@ -30,7 +30,7 @@ func (u *Users) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
 		cursor.Chains = userChains(u.Shards)
 	}
 	before := u.Limits.Throttled()
-	l := &lister{slice: s, store: u.Store, seen: &seenWriter{slice: s}}
+	l := newLister(s, u.Store)
 	err = l.readAll(ctx, cursor.Chains, func(c *pool.Chain) page {
 		return func(ctx context.Context, token *string) ([]backup.Record, *string, error) {
 			return u.page(ctx, c.Name, token)

@@ -32,6 +32,9 @@ type Configuration struct {
 	Clients           []types.UserPoolClientType
 	IdentityProviders []types.IdentityProviderType
 	ResourceServers   []types.ResourceServerType
+	// EstimatedUsers is Cognito's estimate. It is no part of the configuration,
+	// because it changes without anybody's doing.
+	EstimatedUsers int32 `json:"-"`
 }
 
 // MFAConfiguration is what GetUserPoolMfaConfig returns.
@@ -58,7 +61,7 @@ func ReadConfiguration(ctx context.Context, api ConfigurationAPI, poolID string)
 	if err != nil {
 		return nil, fmt.Errorf("describe user pool %s: %w", poolID, err)
 	}
-	c := &Configuration{UserPool: *described.UserPool}
+	c := &Configuration{UserPool: *described.UserPool, EstimatedUsers: described.UserPool.EstimatedNumberOfUsers}
 	c.UserPool.EstimatedNumberOfUsers, c.UserPool.LastModifiedDate = 0, nil
 	slices.SortFunc(c.UserPool.SchemaAttributes, func(a, b types.SchemaAttributeType) int {
 		return cmp.Compare(aws.ToString(a.Name), aws.ToString(b.Name))

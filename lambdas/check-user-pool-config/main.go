@@ -2,6 +2,8 @@
 package main
 
 import (
+	"time"
+
 	"cognito-backup/internal/export"
 	"cognito-backup/internal/step"
 
@@ -11,6 +13,11 @@ import (
 func main() {
 	step.Main(func(env *step.Environment, c *step.Clients) step.Step {
 		source := export.NewSource(env, c)
-		return &export.Configuration{Source: source, API: idp.NewFromConfig(c.Config, source.Limits.Apply)}
+		return &export.Configuration{
+			Source: source,
+			API:    idp.NewFromConfig(c.Config, source.Limits.Apply),
+			TPS:    env.Int("COGNITO_TPS"),
+			Slice:  time.Duration(env.Int("SLICE_SECONDS")) * time.Second,
+		}
 	})
 }
