@@ -184,7 +184,7 @@ func parseStatement(raw json.RawMessage, k kind, version string) (*statement, er
 		s.allow = true
 	case "Deny":
 	default:
-		return nil, fmt.Errorf("Effect is %q", doc.Effect)
+		return nil, fmt.Errorf("the Effect is %q", doc.Effect)
 	}
 	var err error
 	if s.actions, err = either("Action", doc.Action, doc.NotAction, true); err != nil {
@@ -248,19 +248,19 @@ func parsePrincipals(is, not json.RawMessage) (*principals, error) {
 		raw, p.not = not, true
 	}
 	if raw == nil {
-		return nil, errors.New("Principal is missing")
+		return nil, errors.New("no Principal is named")
 	}
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
 		if text != "*" {
-			return nil, fmt.Errorf("Principal is %q", text)
+			return nil, fmt.Errorf("the Principal is %q", text)
 		}
 		p.everyone = true
 		return p, nil
 	}
 	var named struct{ AWS, Service, Federated, CanonicalUser textOrList }
 	if err := strict(raw, &named); err != nil {
-		return nil, fmt.Errorf("Principal: %w", err)
+		return nil, fmt.Errorf("the Principal: %w", err)
 	}
 	p.aws, p.services = named.AWS, named.Service
 	for _, arn := range p.aws {
