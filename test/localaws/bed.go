@@ -56,7 +56,6 @@ type Bed struct {
 	iam        *iam.Set
 	faults     *faults.Set
 	lambda     *lambda.Service
-	invoker    *invoker
 	s3         *s3.Service
 	replicator *dynamodb.Replicator
 	requests   requestLog
@@ -120,7 +119,12 @@ func Start(ctx context.Context, o Options) (*Bed, error) {
 		stream = b.output
 	}
 	b.lambda = lambda.New(b.endpoint, b.clock, stream)
-	b.invoker = &invoker{b}
+	b.lambda.Gate = func(region string) error {
+		if b.regionDown(region) {
+			return &wire.Error{Code: "ServiceException", Message: "the Region is down", Status: http.StatusInternalServerError}
+		}
+		return nil
+	}
 	b.s3 = s3.New(b.clock)
 	b.server = &http.Server{Handler: b, ErrorLog: quietLog()}
 	go b.server.Serve(listener)

@@ -410,12 +410,15 @@ func (x *exchange) serveLambda() {
 		return
 	}
 	if x.r.Header.Get("X-Amz-Invocation-Type") == "Event" {
-		x.bed.lambda.InvokeAsync(x.bed.life, arn, x.caller.principal, payload)
+		if err := x.bed.lambda.InvokeAsync(x.bed.life, arn, x.caller.principal, payload); err != nil {
+			x.writeError(err)
+			return
+		}
 		x.bed.log(x, http.StatusAccepted, "")
 		x.w.WriteHeader(http.StatusAccepted)
 		return
 	}
-	result, functionError, err := x.bed.invoker.Invoke(x.r.Context(), arn, x.caller.principal, payload)
+	result, functionError, err := x.bed.lambda.Invoke(x.r.Context(), arn, x.caller.principal, payload)
 	if err != nil {
 		x.writeError(err)
 		return

@@ -9,7 +9,9 @@ import (
 
 	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/localaws/dynamodb"
+	"cognito-backup/test/localaws/eventbridge"
 	"cognito-backup/test/localaws/iam"
+	"cognito-backup/test/localaws/scheduler"
 	"cognito-backup/test/localaws/sns"
 	"cognito-backup/test/localaws/sqs"
 	"cognito-backup/test/localaws/stepfunctions"
@@ -21,12 +23,14 @@ const importPath = "/_cognito-import/"
 
 // region is the services of one Region.
 type region struct {
-	name     string
-	cognito  *cognito.Service
-	dynamodb *dynamodb.Service
-	sqs      *sqs.Service
-	sns      *sns.Service
-	states   *stepfunctions.Service
+	name      string
+	cognito   *cognito.Service
+	dynamodb  *dynamodb.Service
+	sqs       *sqs.Service
+	sns       *sns.Service
+	states    *stepfunctions.Service
+	scheduler *scheduler.Service
+	events    *eventbridge.Service
 }
 
 // regional finds a Region, which begins to exist when it is first asked for.
@@ -37,14 +41,22 @@ func (b *Bed) regional(name string) *region {
 		return r
 	}
 	r := &region{
-		name:     name,
-		cognito:  cognito.New(name, b.clock),
-		dynamodb: dynamodb.New(b.options.Source, name, b.replicator),
-		sqs:      sqs.New(name, b.clock),
-		sns:      sns.New(name, b.clock),
-		states:   stepfunctions.New(name, b.clock, b.invoker),
+		name:      name,
+		cognito:   cognito.New(name, b.clock),
+		dynamodb:  dynamodb.New(b.options.Source, name, b.replicator),
+		sqs:       sqs.New(name, b.clock),
+		sns:       sns.New(name, b.clock),
+		states:    stepfunctions.New(name, b.clock, b.lambda),
+		scheduler: scheduler.New(name, b.clock, b.startScheduled(name)),
+		events:    eventbridge.New(name),
 	}
 	r.states.Authorize = b.authorizeService
+	r.states.OnStatusChange = r.events.Deliver
+	r.events.Clock = b.clock
+	r.events.Invoke = func(_ context.Context, functionARN string, payload []byte) error {
+		return b.lambda.InvokeAsync(b.life, functionARN, wire.Principal{Name: "events.amazonaws.com"}, payload)
+	}
+	r.events.Permit = b.permitRule
 	b.regions[name] = r
 	return r
 }
@@ -73,13 +85,17 @@ func (b *Bed) service(regionName, signingName string) wire.Service {
 		return r.sns
 	case "states":
 		return r.states
+	case "scheduler":
+		return r.scheduler
 	}
 	return nil
 }
 
 // stop ends what acts of its own accord.
 func (r *region) stop() {
+	r.scheduler.Close()
 	r.states.Close()
+	r.events.Close()
 }
 
 // close ends the rest.
@@ -103,6 +119,12 @@ func (b *Bed) SNS(region string) *sns.Service { return b.regional(region).sns }
 // States is Step Functions in a Region.
 func (b *Bed) States(region string) *stepfunctions.Service { return b.regional(region).states }
 
+// Scheduler is EventBridge Scheduler in a Region.
+func (b *Bed) Scheduler(region string) *scheduler.Service { return b.regional(region).scheduler }
+
+// Events is EventBridge in a Region.
+func (b *Bed) Events(region string) *eventbridge.Service { return b.regional(region).events }
+
 // Regions lists the Regions of the stacks, each once, in the stacks' order.
 func (b *Bed) Regions() []string {
 	var names []string
@@ -124,35 +146,13 @@ func (b *Bed) authorizeService(role, action, resource string, ctx map[string]str
 	return iam.Denied(service, wire.Principal{Role: role}, action, resource, d)
 }
 
-// invoker is how Step Functions and the gateway reach functions.
-type invoker struct{ bed *Bed }
-
-// Invoke implements stepfunctions.Invoker.
-func (i *invoker) Invoke(ctx context.Context, functionARN string, principal wire.Principal, payload []byte) ([]byte, string, error) {
-	if parts := strings.Split(functionARN, ":"); len(parts) > 3 && i.bed.regionDown(parts[3]) {
-		return nil, "", &wire.Error{Code: "ServiceException", Message: "the Region is down", Status: http.StatusInternalServerError}
-	}
-	return i.bed.lambda.Invoke(ctx, functionARN, principal, payload)
-}
-
-// serveImport hands a presigned upload to Cognito in the Region whose name is
-// in its signature or path.
+// serveImport hands a presigned upload to Cognito in the Region of its path.
 func (b *Bed) serveImport(w http.ResponseWriter, r *http.Request) {
-	scope := strings.Split(r.URL.Query().Get("X-Amz-Credential"), "/")
-	for _, name := range append(scope, strings.Split(strings.TrimPrefix(r.URL.Path, importPath), "/")...) {
-		b.mu.Lock()
-		found := b.regions[name]
-		b.mu.Unlock()
-		if found == nil {
-			continue
-		}
-		if b.regionDown(name) {
-			panic(http.ErrAbortHandler)
-		}
-		found.cognito.ServeUpload(w, r)
-		return
+	name := cognito.UploadRegion(r.URL.Path)
+	if b.regionDown(name) {
+		panic(http.ErrAbortHandler)
 	}
-	http.Error(w, "no Region in this address", http.StatusNotFound)
+	b.regional(name).cognito.ServeUpload(w, r)
 }
 
 // nameOf is the last part of an ARN.

@@ -54,6 +54,10 @@ type Invocation struct {
 
 // Service runs the functions of all Regions.
 type Service struct {
+	// Gate refuses invocations in a Region, for example while it is down; nil
+	// refuses none. Set before the first invocation.
+	Gate func(region string) error
+
 	clock    *wire.Clock
 	endpoint string
 	stream   io.Writer
@@ -153,6 +157,11 @@ func (s *Service) Invoke(ctx context.Context, functionARN string, _ wire.Princip
 	case len(payload) > maxPayload:
 		return nil, "", &wire.Error{Code: "RequestTooLargeException", Message: fmt.Sprintf("Request must be smaller than %d bytes for the InvokeFunction operation", maxPayload), Status: 413}
 	}
+	if s.Gate != nil {
+		if err := s.Gate(f.Region); err != nil {
+			return nil, "", err
+		}
+	}
 	inv := &invocation{id: requestID(), payload: payload, done: make(chan struct{})}
 	if err := s.dispatch(f, inv); err != nil {
 		return nil, "", err
@@ -166,8 +175,15 @@ func (s *Service) Invoke(ctx context.Context, functionARN string, _ wire.Princip
 }
 
 // InvokeAsync queues an event for the function, which is retried twice when it
-// fails, after one minute and then two, as Lambda does.
-func (s *Service) InvokeAsync(ctx context.Context, functionARN string, principal wire.Principal, payload []byte) {
+// fails, after one minute and then two, as Lambda does. The error is about the
+// queueing only.
+func (s *Service) InvokeAsync(ctx context.Context, functionARN string, principal wire.Principal, payload []byte) error {
+	s.mu.Lock()
+	known := s.functions[functionARN] != nil
+	s.mu.Unlock()
+	if !known {
+		return &wire.Error{Code: "ResourceNotFoundException", Message: "Function not found: " + functionARN, Status: 404}
+	}
 	go func() {
 		for attempt := range 3 {
 			if attempt > 0 {
@@ -183,6 +199,7 @@ func (s *Service) InvokeAsync(ctx context.Context, functionARN string, principal
 			}
 		}
 	}()
+	return nil
 }
 
 // dispatch hands the invocation to an idle process or starts one.
