@@ -8,7 +8,6 @@ import (
 // Error names that the States Language reserves.
 const (
 	errAll                = "States.ALL"
-	errBranchFailed       = "States.BranchFailed"
 	errDataLimit          = "States.DataLimitExceeded"
 	errIntrinsic          = "States.IntrinsicFailure"
 	errNoChoice           = "States.NoChoiceMatched"
