@@ -118,4 +118,5 @@ func (s *site) createCSVLogsRole() {
 		why:       "Cognito names the log group of an import job after the pool and the job, under /aws/cognito/.",
 	})
 	s.csvLogsRole = role
+	s.beforeSchedule = append(s.beforeSchedule, role)
 }
