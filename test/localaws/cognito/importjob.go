@@ -63,6 +63,7 @@ type job struct {
 	signature string
 	file      []byte
 	uploaded  bool
+	hashes    bool // the file has a password_hash column
 	stop      chan struct{}
 	log       []string
 }
@@ -168,14 +169,14 @@ func (s *Service) listUserImportJobs(_ context.Context, c *wire.Call) (any, erro
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pg, err := s.openPage(c, in.PaginationToken, in.MaxResults, noPage, []any{p.id, in.MaxResults})
+	pg, err := s.openPage(c, in.PaginationToken, min(in.MaxResults, shortPage), shortPage, []any{p.id, in.MaxResults})
 	if err != nil {
 		return nil, err
 	}
 	out := struct {
-		UserImportJobs  []ImportJob
-		PaginationToken string `json:",omitempty"`
-	}{UserImportJobs: []ImportJob{}}
+		UserImportJobs  []ImportJob `json:",omitempty"` // the model has no empty list
+		PaginationToken string      `json:",omitempty"`
+	}{}
 	for i, j := range slices.Backward(p.jobs) { // newest first
 		at := cursor{Rank: uint64(len(p.jobs) - i)}
 		if !pg.reached(at) {
@@ -383,6 +384,7 @@ func (j *job) read() ([]line, error) {
 			if !slices.Equal(header, want) && !slices.Equal(header, append(want, passwordHash)) {
 				return nil, errors.New("The header of the .csv file does not match the user pool.") //nolint:staticcheck // as above
 			}
+			j.hashes = len(header) > len(want)
 			j.log = make([]string, 0, bytes.Count(j.file, []byte("\n")))
 			continue
 		}
@@ -430,7 +432,7 @@ var errExists = errors.New("The user already exists.") //nolint:staticcheck // A
 
 // importLine imports one user and writes the job's log. The caller has the lock.
 func (s *Service) importLine(j *job, row line) {
-	err := s.importUser(j.pool, row.text)
+	err := s.importUser(j.pool, row.text, j.hashes)
 	switch {
 	case err == nil:
 		j.ImportedUsers++
@@ -448,20 +450,20 @@ func (s *Service) importLine(j *job, row line) {
 	}
 }
 
-func (s *Service) importUser(p *pool, text string) error {
+func (s *Service) importUser(p *pool, text string, hashes bool) error {
 	if utf8.RuneCountInString(text) > maxRowLength {
 		return errors.New("The row is longer than 16,000 characters.") //nolint:staticcheck // shown to a person
 	}
 	header := p.csvHeader()
 	fields := splitRow(text)
-	hash := ""
-	if len(fields) == len(header)+1 {
-		hash = fields[len(header)]
-		fields = fields[:len(header)]
+	columns := len(header)
+	if hashes {
+		columns++
 	}
-	if len(fields) != len(header) {
-		return fmt.Errorf("The row has %d columns, the header %d.", len(fields), len(header)) //nolint:staticcheck // as above
+	if len(fields) != columns {
+		return fmt.Errorf("The row has %d columns, the header %d.", len(fields), columns) //nolint:staticcheck // as above
 	}
+	hash := strings.Join(fields[len(header):], "")
 	var attrs []Attribute
 	var username, mfa string
 	for i, name := range header {

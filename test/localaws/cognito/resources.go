@@ -13,7 +13,10 @@ const (
 	maxClients   = 1000 // per pool, as the two below
 	maxProviders = 300
 	maxServers   = 25
-	noPage       = 60 // these listings are short; Cognito's usual page is not documented
+
+	// shortPage is the most that a page of identity providers, resource servers or
+	// import jobs holds by the API model, also where 60 may be asked for.
+	shortPage = 50
 )
 
 // requiredDetails are the provider details that a type cannot do without.
@@ -91,7 +94,7 @@ func (s *Service) describeIdentityProvider(_ context.Context, c *wire.Call) (any
 
 // listNamed pages over a small map in the order of its keys.
 func listNamed[T any](s *Service, c *wire.Call, p *pool, token string, limit int, items map[string]T) ([]T, string, error) {
-	pg, err := s.openPage(c, token, limit, noPage, []any{p.id, limit})
+	pg, err := s.openPage(c, token, limit, shortPage, []any{p.id, limit})
 	if err != nil {
 		return nil, "", err
 	}
@@ -123,7 +126,7 @@ func (s *Service) listIdentityProviders(_ context.Context, c *wire.Call) (any, e
 	}
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	list, token, err := listNamed(s, c, p, in.NextToken, in.MaxResults, p.providers)
+	list, token, err := listNamed(s, c, p, in.NextToken, min(in.MaxResults, shortPage), p.providers)
 	if err != nil {
 		return nil, err
 	}
@@ -304,7 +307,7 @@ func (s *Service) listResourceServers(_ context.Context, c *wire.Call) (any, err
 	}
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	list, token, err := listNamed(s, c, p, in.NextToken, min(in.MaxResults, 50), p.servers)
+	list, token, err := listNamed(s, c, p, in.NextToken, min(in.MaxResults, shortPage), p.servers)
 	if err != nil {
 		return nil, err
 	}
