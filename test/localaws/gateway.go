@@ -241,16 +241,17 @@ func (x *exchange) drop() {
 }
 
 // writeOutput sends a service's output. One that the API model does not allow
-// is a fault of the testbed and sent as such.
+// is a fault of the testbed, to be found in Violations.
 func (x *exchange) writeOutput(output any) {
 	document, err := json.Marshal(output)
-	if err == nil && x.model != nil {
-		err = x.model.ValidateResponse(x.operation, document)
-	}
 	if err != nil {
-		x.bed.violation("%s", err)
-		x.writeError(err)
+		x.writeError(fmt.Errorf("answer of %s: %w", x.operation, err))
 		return
+	}
+	if x.model != nil {
+		if err := x.model.ValidateResponse(x.operation, document); err != nil {
+			x.bed.violation("%s", err)
+		}
 	}
 	x.bed.log(x, http.StatusOK, "")
 	if x.model != nil {
