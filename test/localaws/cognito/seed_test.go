@@ -172,7 +172,7 @@ func TestDates(t *testing.T) {
 
 // A large pool is listed page by page without looking at the rest of it.
 func TestLargePool(t *testing.T) {
-	const users = 100_000
+	const users = 30_000
 	s := New(region, &wire.Clock{})
 	s.Settings().NoQuotas()
 	seed := &Seed{Groups: []Group{{GroupName: "all"}}, Members: map[string][]string{}}
@@ -210,13 +210,12 @@ func BenchmarkListUsers(b *testing.B) {
 	for i := range 1_000_000 {
 		name := fmt.Sprint("u", i)
 		seed.Users = append(seed.Users, User{Username: name, Enabled: true, UserStatus: Confirmed, Attributes: []Attribute{
-			{"email", name + "@example.com"}, {"email_verified", "true"}, {"given_name", "Anna"}, {"family_name", "Example"}, {"custom", ""}}[:4]})
+			{"email", name + "@example.com"}, {"email_verified", "true"}, {"given_name", "Anna"}, {"family_name", "Example"}}})
 	}
 	id, err := s.Seed(seed)
 	if err != nil {
 		b.Fatal(err)
 	}
-	seed = nil
 	input := fmt.Appendf(nil, `{"UserPoolId":%q,"Limit":60}`, id)
 	for b.Loop() {
 		if _, err := s.Handle(b.Context(), &wire.Call{Operation: "ListUsers", Input: input}); err != nil {

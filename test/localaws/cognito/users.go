@@ -36,13 +36,21 @@ func (p *pool) newUser(username string, attrs []Attribute, now time.Time) (*user
 	} else if err := p.checkUsername(username); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"email", "phone_number"} {
-		if attributeOf(attrs, verifiedOf(name)) == "true" && attributeOf(attrs, name) == "" {
-			return nil, invalid("%s is required when %s is true.", name, verifiedOf(name))
-		}
+	if err := checkVerified(attrs); err != nil {
+		return nil, err
 	}
 	u.attrs = p.schema.pack(attrs)
 	return u, nil
+}
+
+// checkVerified refuses a verified address that is not there.
+func checkVerified(attrs []Attribute) error {
+	for _, name := range []string{"email", "phone_number"} {
+		if attributeOf(attrs, verifiedOf(name)) == "true" && attributeOf(attrs, name) == "" {
+			return invalid("%s is required when %s is true.", name, verifiedOf(name))
+		}
+	}
+	return nil
 }
 
 func attributeOf(list []Attribute, name string) string {
@@ -291,6 +299,9 @@ func (s *Service) adminUpdateUserAttributes(ctx context.Context, c *wire.Call) (
 			}
 		}
 		next, mailed := p.updated(current, in.UserAttributes)
+		if err := checkVerified(next); err != nil {
+			return err
+		}
 		if err := p.change(u, func() {
 			s.touch(u, now)
 			u.attrs = p.schema.pack(next)

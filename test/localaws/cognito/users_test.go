@@ -195,6 +195,7 @@ func TestUpdateAttributes(t *testing.T) {
 	if now := b.get(pool, "anna"); value(now, "phone_number") != "" || value(now, "phone_number_verified") != "" {
 		t.Errorf("after deletion %v", now)
 	}
+	b.refused("InvalidParameterException", "phone_number is required", "AdminUpdateUserAttributes", in{"UserPoolId": pool, "Username": "anna", "UserAttributes": attrs("phone_number_verified", "true")})
 	b.refused("InvalidParameterException", "custom:fixed: Attribute cannot be updated", "AdminUpdateUserAttributes", in{"UserPoolId": pool, "Username": "anna", "UserAttributes": attrs("custom:fixed", "y")})
 	for _, name := range []string{"sub", "custom:fixed", "name", "custom:none"} {
 		b.refused("InvalidParameterException", name, "AdminDeleteUserAttributes", in{"UserPoolId": pool, "Username": "anna", "UserAttributeNames": []string{name}})
