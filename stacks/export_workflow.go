@@ -50,7 +50,9 @@ func (s *site) createSchedule() {
 		Target: &awsscheduler.CfnSchedule_TargetProperty{
 			Arn:     jsii.String(workflow),
 			RoleArn: role.RoleArn(),
-			Input:   jsii.String("{}"),
+			// An export that knows that the schedule started it gives way to one
+			// that is still running; one that a person starts complains.
+			Input: jsii.String(`{"ScheduledTime":"<aws.scheduler.scheduled-time>"}`),
 		},
 	})
 	schedule.Node().AddDependency(policyOf(role))

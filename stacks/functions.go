@@ -111,8 +111,6 @@ func (s *site) environment(step step) *map[string]*string {
 		"TABLE_NAME":            text(s.names.table()),
 		"BUCKET_NAME":           s.bucket.BucketName,
 		"PRIMARY_USER_POOL_ID":  text(s.params.PrimaryUserPoolID),
-		"PRIMARY_REGION":        text(s.params.PrimaryRegion),
-		"SECONDARY_REGION":      text(s.params.SecondaryRegion),
 		"SLICE_SECONDS":         number(sliceSeconds),
 		"COGNITO_TPS":           number(s.params.CognitoTPS),
 		"EXPORT_SHARDS":         number(s.params.ExportShards),
@@ -123,11 +121,10 @@ func (s *site) environment(step step) *map[string]*string {
 		"IMPORT_JOB_ROLE_ARN":   s.csvLogsRole.RoleArn,
 	}
 	for variable, queue := range map[string]string{
-		"CLEAN_UP_QUEUE_URL":             cleanUpQueue,
-		"CLEAN_UP_DEAD_LETTER_QUEUE_URL": deadLetter(cleanUpQueue),
-		"NEW_USERS_QUEUE_URL":            newUsersQueue,
-		"UPDATES_QUEUE_URL":              updatesQueue,
-		"UPDATES_DEAD_LETTER_QUEUE_URL":  deadLetter(updatesQueue),
+		"CLEAN_UP_QUEUE_URL":            cleanUpQueue,
+		"NEW_USERS_QUEUE_URL":           newUsersQueue,
+		"UPDATES_QUEUE_URL":             updatesQueue,
+		"UPDATES_DEAD_LETTER_QUEUE_URL": deadLetter(updatesQueue),
 	} {
 		if q := s.queues[queue]; q != nil {
 			values[variable] = q.QueueUrl

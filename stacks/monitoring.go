@@ -16,14 +16,14 @@ const (
 	metricNamespace = "CognitoBackup"
 
 	// Once per restore point, by clean-up-backup-table.
-	metricRestorePoints        = "RestorePoints"
-	metricSuspectRestorePoints = "SuspectRestorePoints"
-	metricUsers                = "Users"
-	metricGroups               = "Groups"
-	metricMemberships          = "Memberships"
-	metricAdded                = "Added"
-	metricChanged              = "Changed"
-	metricRemoved              = "Removed"
+	metricRestorePoint = "RestorePoint"
+	metricSuspect      = "Suspect"
+	metricUsers        = "Users"
+	metricGroups       = "Groups"
+	metricMemberships  = "Memberships"
+	metricAdded        = "Added"
+	metricChanged      = "Changed"
+	metricRemoved      = "Removed"
 
 	// While an import runs.
 	metricUsersRestored       = "UsersRestored"
@@ -137,7 +137,7 @@ func (s *site) exportAlarms() []alarm {
 			"When the cause is gone, start the ExportWorkflow with {} or wait for the schedule (" + s.params.Schedule.Expression + ").",
 	}, {
 		id: "RestorePointSuspect", threshold: 1,
-		metric: s.metric(exportWorkflow, metricSuspectRestorePoints, "Maximum", awscdk.Duration_Hours(jsii.Number(1))),
+		metric: s.metric(exportWorkflow, metricSuspect, "Maximum", awscdk.Duration_Hours(jsii.Number(1))),
 		// The verdict of the last export stands until the next one.
 		missing: awscloudwatch.TreatMissingData_IGNORE, tellWhenOK: true,
 		what: fmt.Sprintf("More than %d %% of the users have vanished from pool %s. The backup keeps them, imports skip the suspect restore point, and nothing is removed.",
@@ -159,7 +159,7 @@ func (s *site) exportAlarms() []alarm {
 		hours := int(window / time.Hour)
 		alarms = append(alarms, alarm{
 			id: "NoRestorePoint", threshold: 1, below: true, tellWhenOK: true,
-			metric:  s.metric(exportWorkflow, metricRestorePoints, "Sum", awscdk.Duration_Hours(jsii.Number(1))),
+			metric:  s.metric(exportWorkflow, metricRestorePoint, "Sum", awscdk.Duration_Hours(jsii.Number(1))),
 			periods: hours, missing: awscloudwatch.TreatMissingData_BREACHING,
 			what: fmt.Sprintf("No restore point has been made for %d hours, although exports are due by %s. It also rings after the first deployment, until the first export has ended.",
 				hours, s.params.Schedule.Expression),
@@ -300,14 +300,14 @@ func (s *site) addExportRows() {
 	// the time of the points that have a restore point, carried on by FILL.
 	age := awscloudwatch.NewMathExpression(&awscloudwatch.MathExpressionProps{
 		Expression:   jsii.String("(EPOCH(made) - FILL(made * 0 + EPOCH(made), REPEAT)) / 3600"),
-		UsingMetrics: &map[string]awscloudwatch.IMetric{"made": exported(metricRestorePoints, "Sum")},
+		UsingMetrics: &map[string]awscloudwatch.IMetric{"made": exported(metricRestorePoint, "Sum")},
 		Label:        jsii.String("Hours since the last restore point"),
 		Period:       hourly,
 	})
 	s.addRow(
 		single("Age of the newest restore point (hours)", quarter, age),
 		single("Newest restore point", half, exported(metricUsers, "Maximum"), exported(metricGroups, "Maximum"), exported(metricMemberships, "Maximum")),
-		single("Suspect", quarter, exported(metricSuspectRestorePoints, "Maximum")),
+		single("Suspect", quarter, exported(metricSuspect, "Maximum")),
 	)
 	s.addRow(
 		graph("Size of the backup", third, exported(metricUsers, "Maximum"), exported(metricGroups, "Maximum"), exported(metricMemberships, "Maximum")),

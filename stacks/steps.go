@@ -30,10 +30,7 @@ const (
 )
 
 // commonEnv is what every step is told.
-var commonEnv = []string{
-	"STACK_PREFIX", "TABLE_NAME", "BUCKET_NAME", "PRIMARY_USER_POOL_ID",
-	"PRIMARY_REGION", "SECONDARY_REGION", "SLICE_SECONDS",
-}
+var commonEnv = []string{"STACK_PREFIX", "TABLE_NAME", "BUCKET_NAME", "PRIMARY_USER_POOL_ID", "SLICE_SECONDS"}
 
 // steps is every step, in the order of the workflows.
 var steps = []step{
@@ -41,7 +38,7 @@ var steps = []step{
 		name: "check-state-machine", does: "Takes the lease of the workflow", memory: standardMemory,
 		grants: func(s *site) []grant {
 			return []grant{
-				s.onTable("GetItem", "PutItem", "UpdateItem"),
+				s.onLease(),
 				s.onExecutions("DescribeExecution"),
 			}
 		},
@@ -51,8 +48,10 @@ var steps = []step{
 		primaryOnly: true, env: []string{"COGNITO_TPS"},
 		grants: func(s *site) []grant {
 			return []grant{
-				s.onTable("GetItem", "PutItem", "Query", "UpdateItem"),
-				s.onPrimaryPool("DescribeIdentityProvider", "DescribeResourceServer", "DescribeUserPool", "DescribeUserPoolClient",
+				s.onLease(),
+				s.onRecords("PoolRecords", "POOL-*", "BatchGetItem", "PutItem"),
+				s.onRecords("RestorePoints", "EXPORT-*", "Query"),
+				s.onPrimaryPool("DescribeIdentityProvider", "DescribeUserPool", "DescribeUserPoolClient",
 					"GetUserPoolMfaConfig", "ListIdentityProviders", "ListResourceServers", "ListUserPoolClients"),
 			}
 		},
@@ -62,7 +61,8 @@ var steps = []step{
 		primaryOnly: true, env: []string{"COGNITO_TPS", "EXPORT_SHARDS"},
 		grants: func(s *site) []grant {
 			return []grant{
-				s.onTable("BatchGetItem", "GetItem", "PutItem", "UpdateItem"),
+				s.onLease(),
+				s.onRecords("UserRecords", "USER-*", "BatchGetItem", "PutItem"),
 				s.onPrimaryPool("ListUsers"),
 				s.onRunObjects("GetObject", "PutObject"),
 			}
@@ -73,7 +73,8 @@ var steps = []step{
 		primaryOnly: true, env: []string{"COGNITO_TPS"},
 		grants: func(s *site) []grant {
 			return []grant{
-				s.onTable("BatchGetItem", "GetItem", "PutItem", "UpdateItem"),
+				s.onLease(),
+				s.onRecords("GroupRecords", "GROUP-*", "BatchGetItem", "PutItem"),
 				s.onPrimaryPool("ListGroups"),
 				s.onRunObjects("GetObject", "PutObject"),
 			}
@@ -84,8 +85,9 @@ var steps = []step{
 		primaryOnly: true, env: []string{"COGNITO_TPS"},
 		grants: func(s *site) []grant {
 			return []grant{
-				s.onTable("BatchGetItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"),
-				s.onPrimaryPool("ListUsersInGroup"),
+				s.onLease(),
+				s.onRecords("MembershipRecords", "GROUP_MEMBER-*", "BatchGetItem", "PutItem"),
+				s.onPrimaryPool("ListUsers", "ListUsersInGroup"),
 				s.onRunObjects("GetObject", "PutObject"),
 			}
 		},
@@ -93,13 +95,14 @@ var steps = []step{
 	{
 		name: "clean-up-backup-table", does: "Marks what vanished, commits the restore point, removes what none needs", memory: largeMemory,
 		primaryOnly: true,
-		env:         []string{"RETENTION_DAYS", "MASS_DELETION_PERCENT", "CLEAN_UP_QUEUE_URL", "CLEAN_UP_DEAD_LETTER_QUEUE_URL"},
+		env:         []string{"COGNITO_TPS", "RETENTION_DAYS", "MASS_DELETION_PERCENT", "CLEAN_UP_QUEUE_URL"},
 		grants: func(s *site) []grant {
 			return []grant{
-				s.onTable("BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"),
+				s.onLease(),
+				s.onTable("BatchGetItem", "DeleteItem", "PutItem", "Query", "Scan"),
 				s.onRunObjects("GetObject", "PutObject"),
 				s.onListing("runs/"),
-				s.onQueue(cleanUpQueue, "ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "ReceiveMessage", "SendMessage"),
+				s.onQueue(cleanUpQueue, "DeleteMessage", "ReceiveMessage", "SendMessage"),
 			}
 		},
 	},
@@ -108,9 +111,13 @@ var steps = []step{
 		env: []string{"COGNITO_TPS"},
 		grants: func(s *site) []grant {
 			return append(
-				s.onTargetPools("DescribeUserPool", "GetUserPoolMfaConfig", "ListGroups", "ListIdentityProviders", "ListUserImportJobs", "ListUsers"),
-				s.onTable("GetItem", "Query", "UpdateItem"),
+				s.onTargetPools("DescribeUserPool", "GetCSVHeader", "GetUserPoolMfaConfig", "ListGroups", "ListIdentityProviders", "ListUserImportJobs", "ListUsers"),
+				s.onLease(),
+				s.onRecords("RestorePoints", "EXPORT-*", "Query"),
+				s.onRecords("PoolRecords", "POOL-*", "Query"),
 				s.onRunObjects("GetObject", "PutObject"),
+				s.onListsOfUsers(),
+				s.onMissingObjects(),
 			)
 		},
 	},
@@ -119,9 +126,11 @@ var steps = []step{
 		env: []string{"COGNITO_TPS", "NEW_USERS_QUEUE_URL"},
 		grants: func(s *site) []grant {
 			return append(
-				s.onTargetPools("ListUsers"),
-				s.onTable("GetItem", "Query", "Scan", "UpdateItem"),
+				s.onTargetPools("ListGroups", "ListUsers"),
+				s.onLease(),
+				s.onTable("BatchGetItem", "Query", "Scan"),
 				s.onRunObjects("GetObject", "PutObject"),
+				s.onMissingObjects(),
 				s.onQueue(newUsersQueue, "SendMessage"),
 			)
 		},
@@ -131,17 +140,19 @@ var steps = []step{
 		env: []string{"COGNITO_TPS", "NEW_USERS_QUEUE_URL", "UPDATES_QUEUE_URL", "IMPORT_JOB_ROLE_ARN"},
 		grants: func(s *site) []grant {
 			return append(
-				s.onTargetPools("AdminCreateUser", "AdminSetUserPassword", "CreateUserImportJob", "DescribeUserImportJob", "DescribeUserPool",
-					"GetCSVHeader", "ListUserImportJobs", "ListUsers", "StartUserImportJob", "StopUserImportJob"),
+				s.onTargetPools("AdminCreateUser", "AdminSetUserPassword", "CreateUserImportJob", "DescribeUserImportJob",
+					"GetCSVHeader", "ListUserImportJobs", "ListUsers", "StartUserImportJob"),
 				grant{
 					sid:        "HandLogsRoleToImportJobs",
 					actions:    []string{"iam:PassRole"},
 					resources:  []string{*s.csvLogsRole.RoleArn()},
 					conditions: equals("iam:PassedToService", "cognito-idp.amazonaws.com"),
 				},
-				s.onTable("GetItem", "PutItem", "Query", "UpdateItem"),
+				s.onLease(),
+				s.onTable("BatchGetItem", "PutItem", "Query"),
 				s.onRunObjects("GetObject", "PutObject"),
-				s.onQueue(newUsersQueue, "ChangeMessageVisibility", "DeleteMessage", "ReceiveMessage"),
+				s.onMissingObjects(),
+				s.onQueue(newUsersQueue, "DeleteMessage", "ReceiveMessage"),
 				s.onQueue(updatesQueue, "SendMessage"),
 			)
 		},
@@ -150,14 +161,15 @@ var steps = []step{
 		name: "update-users", does: "Restores groups, memberships, disabled flags and links", memory: standardMemory,
 		env: []string{"COGNITO_TPS", "UPDATES_QUEUE_URL", "UPDATES_DEAD_LETTER_QUEUE_URL"},
 		grants: func(s *site) []grant {
-			pools := s.onTargetPools("AdminAddUserToGroup", "AdminDisableUser", "AdminLinkProviderForUser", "CreateGroup", "GetGroup", "ListGroups")
+			pools := s.onTargetPools("AdminAddUserToGroup", "AdminDisableUser", "AdminLinkProviderForUser", "CreateGroup", "ListGroups")
 			if len(pools) > 0 {
 				pools = append(pools, s.onGroupRoles())
 			}
 			return append(pools,
-				s.onTable("GetItem", "UpdateItem"),
+				s.onLease(),
 				s.onRunObjects("GetObject", "PutObject"),
-				s.onQueue(updatesQueue, "ChangeMessageVisibility", "DeleteMessage", "ReceiveMessage"),
+				s.onMissingObjects(),
+				s.onQueue(updatesQueue, "DeleteMessage", "ReceiveMessage"),
 				s.onQueue(deadLetter(updatesQueue), "SendMessage"),
 			)
 		},
@@ -168,10 +180,11 @@ var steps = []step{
 		grants: func(s *site) []grant {
 			return append(
 				s.onTargetPools("AdminListGroupsForUser", "AdminUpdateUserAttributes", "DescribeUserPool", "ListGroups", "ListUsers", "ListUsersInGroup"),
-				s.onTable("GetItem", "PutItem", "Query", "UpdateItem"),
+				s.onLease(),
+				s.onTable("BatchGetItem", "PutItem", "Query"),
 				s.onRunObjects("DeleteObject", "DeleteObjectVersion", "GetObject", "PutObject"),
 				s.onReports("PutObject"),
-				s.onListing("runs/"),
+				s.onMissingObjects(),
 				s.onVersionListing("runs/"),
 				s.onQueue(newUsersQueue, "SendMessage"),
 			)
@@ -184,10 +197,8 @@ var steps = []step{
 			return []grant{
 				{sid: "Notify", actions: []string{"sns:Publish"}, resources: []string{s.ref("sns", "", "Notifications")}},
 				s.onExecutions("DescribeExecution", "GetExecutionHistory"),
-				s.onTable("GetItem", "Query", "UpdateItem"),
+				s.onRecords("RestorePoints", "EXPORT-*", "Query"),
 				s.onRunObjects("GetObject"),
-				s.onReports("PutObject"),
-				s.onListing("runs/"),
 			}
 		},
 	},
@@ -210,16 +221,18 @@ func (s *site) onTable(operations ...string) grant {
 	return grant{sid: "BackupTable", actions: prefixed("dynamodb:", operations), resources: []string{s.tableARN()}}
 }
 
-// onLease is what every slice of a step does in the table, and for a step of
-// an import often all that it may write there.
-func (s *site) onLease(operations ...string) grant {
-	return grant{
-		sid:       "Lease",
-		actions:   prefixed("dynamodb:", operations),
-		resources: []string{s.tableARN()},
-		conditions: map[string]any{"ForAllValues:StringLike": map[string]any{
-			"dynamodb:LeadingKeys": "LEASE-" + s.region + "-*"}},
-	}
+// onRecords is the records whose ids look like one of a kind.
+func (s *site) onRecords(sid, ids string, operations ...string) grant {
+	g := s.onTable(operations...)
+	g.sid = sid
+	g.conditions = map[string]any{"ForAllValues:StringLike": map[string]any{"dynamodb:LeadingKeys": ids}}
+	return g
+}
+
+// onLease is what every slice of every step does in the table: it takes its
+// turn, and looks again before it writes.
+func (s *site) onLease() grant {
+	return s.onRecords("Lease", "LEASE-"+s.region+"-*", "GetItem", "UpdateItem")
 }
 
 func (s *site) onRunObjects(operations ...string) grant {
@@ -232,11 +245,24 @@ func (s *site) onReports(operations ...string) grant {
 		why: "The reports of a run are named after its execution. They are narrowed to reports/ in this deployment's own bucket."}
 }
 
-// onListing allows listing under a prefix. It is also what makes S3 answer
-// NoSuchKey, rather than AccessDenied, when an object is not there.
 func (s *site) onListing(prefix string) grant {
 	return grant{sid: "ListRunObjects", actions: []string{"s3:ListBucket"}, resources: []string{s.bucketARN()},
 		conditions: like("s3:prefix", prefix+"*")}
+}
+
+// onMissingObjects lets a step learn that an object is not there: S3 answers
+// NoSuchKey only to those who may list, and AccessDenied to others. Asking for
+// an object names no prefix, hence IfExists.
+func (s *site) onMissingObjects() grant {
+	return grant{sid: "SeeThatObjectsAreMissing", actions: []string{"s3:ListBucket"}, resources: []string{s.bucketARN()},
+		conditions: map[string]any{"StringLikeIfExists": map[string]any{"s3:prefix": "runs/*"}}}
+}
+
+// onListsOfUsers is the lists that people put into the bucket to have single
+// users restored; where in the bucket is up to them.
+func (s *site) onListsOfUsers() grant {
+	return grant{sid: "ListsOfUsers", actions: []string{"s3:GetObject"}, resources: []string{s.bucketARN("*")},
+		why: "Whoever restores single users may put the list of them anywhere in this deployment's own bucket."}
 }
 
 func (s *site) onVersionListing(prefix string) grant {

@@ -281,19 +281,18 @@ func TestEnvironment(t *testing.T) {
 	}
 	common := map[string]string{
 		"STACK_PREFIX": "CognitoBackup", "TABLE_NAME": "CognitoBackup-BackupTable", "PRIMARY_USER_POOL_ID": "ap-northeast-1_ExampleID",
-		"PRIMARY_REGION": "ap-northeast-1", "SECONDARY_REGION": "us-west-2", "SLICE_SECONDS": "600", "COGNITO_TPS": "17",
+		"SLICE_SECONDS": "600", "COGNITO_TPS": "17",
 		"EXPORT_SHARDS": "16", "RETENTION_DAYS": "90", "MASS_DELETION_PERCENT": "5", "SNS_PREFERENCE": "ERRORS_ONLY",
 	}
 	for _, stack := range bothStacks {
 		tmpl := a.template(t, stack)
 		resources := map[string]string{
-			"BUCKET_NAME":                    "AWS::S3::Bucket",
-			"TOPIC_ARN":                      "AWS::SNS::Topic",
-			"CLEAN_UP_QUEUE_URL":             "CognitoBackup-CleanUpQueue",
-			"CLEAN_UP_DEAD_LETTER_QUEUE_URL": "CognitoBackup-CleanUpDeadLetterQueue",
-			"NEW_USERS_QUEUE_URL":            "CognitoBackup-NewUsersQueue",
-			"UPDATES_QUEUE_URL":              "CognitoBackup-UpdatesQueue",
-			"UPDATES_DEAD_LETTER_QUEUE_URL":  "CognitoBackup-UpdatesDeadLetterQueue",
+			"BUCKET_NAME":                   "AWS::S3::Bucket",
+			"TOPIC_ARN":                     "AWS::SNS::Topic",
+			"CLEAN_UP_QUEUE_URL":            "CognitoBackup-CleanUpQueue",
+			"NEW_USERS_QUEUE_URL":           "CognitoBackup-NewUsersQueue",
+			"UPDATES_QUEUE_URL":             "CognitoBackup-UpdatesQueue",
+			"UPDATES_DEAD_LETTER_QUEUE_URL": "CognitoBackup-UpdatesDeadLetterQueue",
 		}
 		for _, f := range tmpl.of(t, "AWS::Lambda::Function") {
 			for variable, value := range f.at("Environment.Variables").(map[string]any) {
@@ -336,7 +335,7 @@ func TestScheduleExpressions(t *testing.T) {
 	schedule.want(t, "ScheduleExpression", "rate(1 day)")
 	schedule.want(t, "ScheduleExpressionTimezone", "UTC")
 	schedule.want(t, "FlexibleTimeWindow.Mode", "OFF")
-	schedule.want(t, "Target.Input", "{}")
+	schedule.want(t, "Target.Input", `{"ScheduledTime":"<aws.scheduler.scheduled-time>"}`)
 	workflow := standard(t).template(t, "Primary").named(t, "AWS::StepFunctions::StateMachine", "StateMachineName", "CognitoBackup-ExportWorkflow")
 	if got := plain(schedule.at("Target.Arn")); got != "<"+workflow.ID+">" {
 		t.Errorf("the schedule starts %s", got)
@@ -481,9 +480,9 @@ func TestAlarms(t *testing.T) {
 	primary := standard(t).template(t, "Primary")
 	suspect := primary.named(t, "AWS::CloudWatch::Alarm", "AlarmName", "CognitoBackup-RestorePointSuspect")
 	suspect.want(t, "Namespace", "CognitoBackup")
-	suspect.want(t, "MetricName", "SuspectRestorePoints")
+	suspect.want(t, "MetricName", "Suspect")
 	missing := primary.named(t, "AWS::CloudWatch::Alarm", "AlarmName", "CognitoBackup-NoRestorePoint")
-	missing.want(t, "MetricName", "RestorePoints")
+	missing.want(t, "MetricName", "RestorePoint")
 	missing.want(t, "Period", 3600)
 	latency := primary.named(t, "AWS::CloudWatch::Alarm", "AlarmName", "CognitoBackup-ReplicationLatency")
 	latency.want(t, "MetricName", "ReplicationLatency")
@@ -493,7 +492,7 @@ func TestAlarms(t *testing.T) {
 
 func TestDashboards(t *testing.T) {
 	shown := map[string][]string{
-		"Primary": {"RestorePoints", "Users", "Groups", "Memberships", "Added", "Changed", "Removed", "SuspectRestorePoints", "UsersRestored",
+		"Primary": {"RestorePoint", "Users", "Groups", "Memberships", "Added", "Changed", "Removed", "Suspect", "UsersRestored",
 			"MembershipsRestored", "Restored", "Failed", "ThrottledCalls", "DurationSeconds", "ApproximateNumberOfMessagesVisible",
 			"ReplicationLatency", "ExecutionsFailed", "EPOCH"},
 		"Secondary": {"UsersRestored", "MembershipsRestored", "Restored", "Failed", "ThrottledCalls", "DurationSeconds",
