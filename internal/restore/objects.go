@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"cognito-backup/internal/pool"
 	"cognito-backup/internal/step"
@@ -19,6 +18,8 @@ import (
 //	groups/<n>.json                      groups of the restore point
 //	chunks/<round>/<n>.json              users with their memberships; round 0 is the
 //	                                     frozen restore point of a MISSING_ONLY import
+//	missing-groups.json                  names of the groups that a MISSING_ONLY import creates
+//	no-csv.json                          why no CSV import was made any more
 //	round-<round>.json                   how many chunks the round has: written last
 //	files/<round>/<n>.json               which chunks a CSV file holds: the durable assignment
 //	files/<round>/<n>.done               the file's chunks have results
@@ -59,9 +60,12 @@ func (r run) updateResultKey(chunk string) string {
 func (r run) partialKey(kind, chunk string) string {
 	return r.Prefix() + "partial/" + kind + "/" + chunk + ".json"
 }
-func (r run) groupResultsKey() string { return r.Prefix() + "results/groups.json" }
-func (r run) summaryKey() string      { return r.Prefix() + "summary.json" }
-func (r run) reportsPrefix() string   { return "reports/" + r.ExecutionName() + "/" }
+func (r run) missingGroupsKey() string    { return r.Prefix() + "missing-groups.json" }
+func (r run) phaseKey(step string) string { return r.Prefix() + "phases/" + step + ".json" }
+func (r run) noCSVKey() string            { return r.Prefix() + "no-csv.json" }
+func (r run) groupResultsKey() string     { return r.Prefix() + "results/groups.json" }
+func (r run) summaryKey() string          { return r.Prefix() + "summary.json" }
+func (r run) reportsPrefix() string       { return "reports/" + r.ExecutionName() + "/" }
 
 // chunkName is <round>/<number>; it is what queue messages carry.
 func chunkName(round, n int) string { return fmt.Sprintf("%d/%06d", round, n) }
@@ -80,22 +84,8 @@ func (r run) get(ctx context.Context, key string, v any) (bool, error) {
 	return err == nil, err
 }
 
-// put writes an object while this invocation holds its place.
-func (r run) put(ctx context.Context, key string, v any) error {
-	return r.guarded(ctx, func(ctx context.Context) error { return r.Objects.Put(ctx, key, v) })
-}
-
-// guarded carries a write out. (Every attempt of every write of the AWS clients
-// is guarded by the lease inside the client now, see step/guard.go; this wrapper and
-// outOfTime can go.)
-func (r run) guarded(ctx context.Context, write func(context.Context) error) error { return write(ctx) }
-
-// outOfTime says that the write ended because its context did. A limiter
-// refuses at once to wait for longer than the context has.
-func outOfTime(bounded context.Context, err error) bool {
-	return bounded.Err() != nil || errors.Is(err, context.DeadlineExceeded) ||
-		strings.Contains(err.Error(), "would exceed context deadline")
-}
+// put writes an object.
+func (r run) put(ctx context.Context, key string, v any) error { return r.Objects.Put(ctx, key, v) }
 
 // Entry is one user of a chunk.
 type Entry struct {
@@ -168,8 +158,15 @@ type updateResult struct {
 // updateFailure is one membership, flag or link that could not be restored.
 type updateFailure struct {
 	Sub    string // old sub
-	Kind   string // membership, disabled, link
+	Kind   string // one of the kinds below
 	Name   string // group or provider
 	Reason string
 	Detail string // error code
 }
+
+// Kinds of updates.
+const (
+	kindMembership = "membership"
+	kindDisabled   = "disabled flag"
+	kindLink       = "link"
+)

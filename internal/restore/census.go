@@ -1,0 +1,370 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
+
+	"cognito-backup/internal/pool"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// census is a frozen restore point in a form of which tens of millions of
+// records fit into a function's memory, to compare the target with. It follows
+// from the chunks and their results; only what is observed in the target has
+// to be kept between slices.
+type census struct {
+	rules  *Rules
+	key    []byte // of the hashes
+	round  int    // whose chunks it stands for
+	chunks []int32
+	people []person
+	index  []ref // claims, by hash
+	held   []ref // names that only one user can have, by hash
+	made   []ref // names of users whom this import created, by hash
+
+	linkSets map[uint32][]uint64 // hashes of linked identities
+
+	groups  []pool.Group
+	groupNo map[string]uint16
+
+	wants  []uint64 // memberships: person<<16 | group, ascending
+	asked  bitset   // those that this import was to add
+	failed bitset   // those that UpdateUsers could not add
+	seen   bitset   // those observed in the target
+
+	notes    map[uint32]userResult // of conflicts and failures
+	byReason map[string]int64      // users created by API, by the reason why not by CSV
+
+	noFlag  map[uint32]updateFailure // disabled flags and links that failed
+	noGroup map[int]updateFailure    // memberships that failed, by their place in wants
+
+	orphans int64 // memberships of the restore point whose group it does not have
+}
+
+// person is what the census knows of a user of the restore point.
+type person struct {
+	print  uint64 // fingerprint of the comparable attributes
+	status status
+	has    trait
+	observation
+}
+
+// observation is what the listing of the target tells about a person.
+type observation struct {
+	sub   [16]byte // new sub
+	proof Proof
+	state status
+	saw   sighting
+}
+
+// trait is what is known of a person before the listing.
+type trait uint16
+
+const (
+	enabled    trait = 1 << iota
+	linked           // has linked identities
+	requested        // was part of a chunk of a restoring round
+	whole            // was to get flag and links too, not only memberships
+	created          // by this import
+	byAPI            // created by AdminCreateUser
+	existing         // ImportUsers found the same person there
+	conflicted       // ImportUsers met a conflict
+	refused          // could not be created
+	flagFailed       // UpdateUsers could not disable
+	linkFailed       // UpdateUsers could not link
+	earlier          // an unfinished earlier import set out to create
+	recorded         // an earlier import recorded the new sub
+)
+
+func (t trait) is(u trait) bool { return t&u != 0 }
+
+// sighting is what the listing saw.
+type sighting uint8
+
+const (
+	sawEnabled sighting = 1 << iota
+	sawSame             // every comparable attribute as in the restore point
+	sawLinks            // every linked identity
+	sawTaken            // somebody else holds the name
+	sawTwice            // two users of the target could be this person
+)
+
+// status is a user's status in a byte.
+type status uint8
+
+var statuses = []string{"", pool.Confirmed, pool.Unconfirmed, pool.ResetRequired, pool.ForceChangePassword, pool.ExternalProvider,
+	"ARCHIVED", "COMPROMISED", "UNKNOWN"}
+
+func statusOf(s string) status { return status(max(0, slices.Index(statuses, s))) }
+
+func (s status) String() string { return statuses[s] }
+
+// ref leads from a hash to a person.
+type ref struct {
+	hash   uint64
+	person uint32
+	proof  Proof
+}
+
+// hash is 8 bytes that stand for a value. They depend on a key that nobody
+// outside this import knows: otherwise somebody could look for a username that
+// hashes like another person's address, and be taken for that person.
+func (c *census) hash(parts ...string) uint64 {
+	h := sha256.New()
+	h.Write(c.key)
+	for _, part := range parts {
+		h.Write([]byte(part))
+		h.Write([]byte{0})
+	}
+	return binary.LittleEndian.Uint64(h.Sum(nil))
+}
+
+// load reads the frozen chunks and groups and builds the census.
+func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen) (*census, error) {
+	c := &census{rules: plan.rules(), key: plan.Key, round: plan.first(), groupNo: map[string]uint16{}, linkSets: map[uint32][]uint64{},
+		notes: map[uint32]userResult{}, byReason: map[string]int64{},
+		noFlag: map[uint32]updateFailure{}, noGroup: map[int]updateFailure{}}
+	for n := range frozen.Groups {
+		var groups []pool.Group
+		if err := r.Objects.Get(ctx, r.groupsKey(n), &groups); err != nil {
+			return nil, err
+		}
+		for _, g := range groups {
+			c.groupNo[g.Name] = uint16(len(c.groups))
+			c.groups = append(c.groups, g)
+		}
+	}
+	err := r.eachChunk(ctx, c.round, frozen.Chunks, func(_ string, chunk *chunk) error {
+		c.chunks = append(c.chunks, int32(len(c.people)))
+		for i := range chunk.Entries {
+			c.add(&chunk.Entries[i])
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(c.wants)
+	c.sort()
+	c.asked, c.failed, c.seen = newBitset(len(c.wants)), newBitset(len(c.wants)), newBitset(len(c.wants))
+	return c, nil
+}
+
+// eachChunk reads the chunks of a round in order, several ahead.
+func (r run) eachChunk(ctx context.Context, round, count int, do func(name string, c *chunk) error) error {
+	const ahead = 16
+	for from := 1; from <= count; from += ahead {
+		batch := make([]chunk, min(ahead, count-from+1))
+		g, gctx := errgroup.WithContext(ctx)
+		for i := range batch {
+			g.Go(func() error { return r.Objects.Get(gctx, r.chunkKey(chunkName(round, from+i)), &batch[i]) })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		for i := range batch {
+			if err := do(chunkName(round, from+i), &batch[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *census) add(e *Entry) {
+	i := uint32(len(c.people))
+	p := person{print: c.fingerprint(c.rules.comparable(&e.User)), status: statusOf(e.User.Status)}
+	if e.User.Enabled {
+		p.has |= enabled
+	}
+	if links := c.linkHashes(Links(&e.User)); len(links) > 0 {
+		p.has |= linked
+		c.linkSets[i] = links
+	}
+	if e.NewSub != "" {
+		p.has |= recorded
+	}
+	for _, claim := range c.rules.claims(&e.User, e.NewSub) {
+		c.index = append(c.index, ref{c.hash(claim.Value), i, claim.Proof})
+	}
+	if e.User.Status != pool.ExternalProvider {
+		for _, name := range c.rules.names(&e.User, c.rules.signInName(&e.User)) {
+			c.held = append(c.held, ref{c.hash(name), i, NoProof})
+		}
+	}
+	for _, name := range e.Groups {
+		g, known := c.groupNo[name]
+		if !known {
+			c.orphans++
+			continue
+		}
+		c.wants = append(c.wants, uint64(i)<<16|uint64(g))
+	}
+	c.people = append(c.people, p)
+}
+
+// sort makes the census searchable; claims may be added until then.
+func (c *census) sort() {
+	byHash := func(a, b ref) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.person, b.person)) }
+	slices.SortFunc(c.index, byHash)
+	slices.SortFunc(c.held, byHash)
+	slices.SortFunc(c.made, byHash)
+}
+
+// find calls do for every reference to the value.
+func (c *census) find(refs []ref, value string, do func(ref)) {
+	hash := c.hash(value)
+	i, _ := slices.BinarySearchFunc(refs, hash, func(r ref, h uint64) int { return cmp.Compare(r.hash, h) })
+	for ; i < len(refs) && refs[i].hash == hash; i++ {
+		do(refs[i])
+	}
+}
+
+// bySub finds the person of the restore point with the old sub.
+func (c *census) bySub(sub string) (uint32, bool) {
+	var person uint32
+	var found bool
+	c.find(c.index, "sub:"+sub, func(r ref) {
+		if r.proof == ProofSub {
+			person, found = r.person, true
+		}
+	})
+	return person, found
+}
+
+func (c *census) linkHashes(links []Link) []uint64 {
+	hashes := make([]uint64, len(links))
+	for i, l := range links {
+		hashes[i] = c.hash(l.Provider, l.UserID)
+	}
+	return hashes
+}
+
+// linkedAll says that the target's user has every linked identity of the person.
+func (c *census) linkedAll(person uint32, u *pool.User) bool {
+	have := c.linkHashes(identities(u))
+	return !slices.ContainsFunc(c.linkSets[person], func(want uint64) bool { return !slices.Contains(have, want) })
+}
+
+// fingerprint is a hash of attributes.
+func (c *census) fingerprint(attributes map[string]string) uint64 {
+	parts := make([]string, 0, 2*len(attributes))
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		parts = append(parts, name, attributes[name])
+	}
+	return c.hash(parts...)
+}
+
+// observe records a user of the target and says which person it is, if any.
+func (c *census) observe(u *pool.User) (uint32, bool) {
+	best := ref{proof: NoProof}
+	better := func(r ref) {
+		if best.proof == NoProof || r.proof < best.proof {
+			best = r
+		}
+	}
+	for _, proof := range c.rules.proofs(u) {
+		c.find(c.index, proof.Value, better)
+	}
+	if len(c.made) > 0 && u.Status != pool.ExternalProvider {
+		for _, name := range c.rules.names(u, u.Username) {
+			c.find(c.made, name, better)
+		}
+	}
+	matched := best.proof != NoProof && c.claim(best, u)
+	if u.Status != pool.ExternalProvider {
+		for _, name := range c.rules.names(u, u.Username) {
+			c.find(c.held, name, func(r ref) {
+				if !matched || r.person != best.person {
+					c.people[r.person].saw |= sawTaken
+				}
+			})
+		}
+	}
+	return best.person, matched
+}
+
+// claim gives the person to the user of the target who proves it best.
+func (c *census) claim(r ref, u *pool.User) bool {
+	p := &c.people[r.person]
+	sub := packSub(u.Sub)
+	if p.proof != NoProof && p.sub != sub {
+		if r.proof > p.proof {
+			return false
+		}
+		if r.proof == p.proof {
+			p.saw |= sawTwice
+			return false
+		}
+	}
+	keep := p.saw & (sawTaken | sawTwice)
+	p.observation = observation{sub: sub, proof: r.proof, state: statusOf(u.Status), saw: keep}
+	if u.Enabled {
+		p.saw |= sawEnabled
+	}
+	if c.fingerprint(c.rules.comparable(u)) == p.print {
+		p.saw |= sawSame
+	}
+	if !p.has.is(linked) || c.linkedAll(r.person, u) {
+		p.saw |= sawLinks
+	}
+	return true
+}
+
+// group finds a group of the restore point by its name.
+func (c *census) group(name string) (uint16, bool) {
+	g, ok := c.groupNo[name]
+	return g, ok
+}
+
+// want finds the membership of the person in the group.
+func (c *census) want(person uint32, group uint16) (int, bool) {
+	return slices.BinarySearch(c.wants, uint64(person)<<16|uint64(group))
+}
+
+// memberships calls do for each membership of the person: its place in wants
+// and its group.
+func (c *census) memberships(person uint32, do func(i int, group uint16)) {
+	i, _ := slices.BinarySearch(c.wants, uint64(person)<<16)
+	for ; i < len(c.wants) && uint32(c.wants[i]>>16) == person; i++ {
+		do(i, uint16(c.wants[i]))
+	}
+}
+
+// bitset is a set of small numbers.
+type bitset []uint64
+
+func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
+
+func (b bitset) set(i int)      { b[i/64] |= 1 << (i % 64) }
+func (b bitset) has(i int) bool { return b[i/64]&(1<<(i%64)) != 0 }
+
+// packSub stores a sub, which is a UUID, in 16 bytes. Anything else is hashed
+// and cannot be written out again; Cognito gives out nothing else.
+func packSub(sub string) (packed [16]byte) {
+	if b, err := hex.DecodeString(strings.ReplaceAll(sub, "-", "")); err == nil && len(b) == 16 && len(sub) == 36 {
+		copy(packed[:], b)
+		return packed
+	}
+	h := fnv.New128a()
+	h.Write([]byte(sub))
+	copy(packed[:], h.Sum(nil))
+	return packed
+}
+
+// unpackSub is the sub as text.
+func unpackSub(packed [16]byte) string {
+	if packed == ([16]byte{}) {
+		return ""
+	}
+	h := hex.EncodeToString(packed[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}

@@ -1,0 +1,337 @@
+package restore
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/gob"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"cognito-backup/internal/pool"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Lister lists the target.
+type Lister = pool.ListAPI
+
+// groupsAtOnce is how many groups' members are listed side by side, so that
+// the quota and not the latency of one call sets the rate.
+const groupsAtOnce = 16
+
+// position is how far the listing of the target has come.
+type position struct {
+	Pass      int // listings of the target so far, from 0
+	Began     time.Time
+	Users     pool.Chain
+	Groups    pool.Chain
+	Next      int           // next group whose members nobody lists yet
+	Members   []*pool.Chain // listings that the slice ended in; Name is the group's number
+	Observed  string        // S3 key of what was observed
+	Strangers int64         // users of the target who are nobody of the restore point
+	// Present are the groups of the restore point that the target has; Differ
+	// names what is not as it was, by group.
+	Present map[string]bool
+	Differ  map[string]string
+	// Details are the attributes that differ, by person, for the first of them.
+	Details map[uint32][]string
+}
+
+// comparison lists the target into a census.
+type comparison struct {
+	run
+	api    Lister
+	target string
+	census *census
+	frozen *Frozen
+	at     *position
+	// ours says that attributes which differ are to be named: the users are of
+	// this import, not of a pool in use.
+	explain bool
+
+	mu     sync.Mutex
+	subs   []uint32 // people found, by new sub
+	recent map[int]*chunk
+}
+
+// list brings the listing forward and says whether it has reached its end.
+func (c *comparison) list(ctx context.Context) (bool, error) {
+	if c.at.Began.IsZero() {
+		c.at.Began = time.Now().UTC()
+		c.at.Present, c.at.Differ, c.at.Details = map[string]bool{}, map[string]string{}, map[uint32][]string{}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.listUsers(gctx) })
+	g.Go(func() error { return c.listGroups(gctx) })
+	if err := g.Wait(); err != nil {
+		return false, err
+	}
+	if !c.at.Users.Done || !c.at.Groups.Done {
+		return false, nil
+	}
+	c.bySub()
+	return c.listMembers(ctx)
+}
+
+func (c *comparison) listUsers(ctx context.Context) error {
+	return c.at.Users.Follow(ctx, c.Expired, func(ctx context.Context, token *string) (*string, error) {
+		users, next, err := pool.UsersPage(ctx, c.api, c.target, "", token)
+		if err != nil {
+			return nil, err
+		}
+		for i := range users {
+			person, known := c.census.observe(&users[i])
+			if !known {
+				c.at.Strangers++
+				continue
+			}
+			if err := c.explainDifference(ctx, person, &users[i]); err != nil {
+				return nil, err
+			}
+		}
+		return next, nil
+	})
+}
+
+// maxDetails bounds how many users' differences are named: each may cost the
+// reading of a chunk, and whoever has more will not read them one by one.
+const maxDetails = 1000
+
+func (c *comparison) explainDifference(ctx context.Context, person uint32, u *pool.User) error {
+	p := &c.census.people[person]
+	same := p.saw&sawSame != 0 && p.has.is(enabled) == (p.saw&sawEnabled != 0)
+	if !c.explain || !p.has.is(created) || same || len(c.at.Details) >= maxDetails {
+		return nil
+	}
+	entry, err := c.entry(ctx, person)
+	if err != nil {
+		return err
+	}
+	c.at.Details[person] = c.census.rules.differences(&entry.User, u)
+	return nil
+}
+
+// entry reads a person's record, keeping the last chunks at hand.
+func (c *comparison) entry(ctx context.Context, person uint32) (*Entry, error) {
+	at, exact := slices.BinarySearch(c.census.chunks, int32(person))
+	if !exact {
+		at--
+	}
+	// Empty chunks do not occur, so that starts are unique.
+	n := at + 1
+	if c.recent[n] == nil {
+		if len(c.recent) >= 8 {
+			clear(c.recent)
+		}
+		read := new(chunk)
+		if err := c.Objects.Get(ctx, c.chunkKey(chunkName(c.census.round, n)), read); err != nil {
+			return nil, err
+		}
+		if c.recent == nil {
+			c.recent = map[int]*chunk{}
+		}
+		c.recent[n] = read
+	}
+	return &c.recent[n].Entries[int32(person)-c.census.chunks[at]], nil
+}
+
+func (c *comparison) listGroups(ctx context.Context) error {
+	return c.at.Groups.Follow(ctx, c.Expired, func(ctx context.Context, token *string) (*string, error) {
+		groups, next, err := pool.GroupsPage(ctx, c.api, c.target, token)
+		if err != nil {
+			return nil, err
+		}
+		for i := range groups {
+			no, known := c.census.group(groups[i].Name)
+			if !known {
+				continue
+			}
+			c.at.Present[groups[i].Name] = true
+			if d := groupDifference(&c.census.groups[no], &groups[i]); d != "" {
+				c.at.Differ[groups[i].Name] = d
+			}
+		}
+		return next, nil
+	})
+}
+
+// groupDifference names what of a group is not as in the restore point.
+func groupDifference(want, have *pool.Group) string {
+	var different []string
+	if want.Description != have.Description {
+		different = append(different, "description")
+	}
+	if want.RoleARN != have.RoleARN {
+		different = append(different, "role")
+	}
+	if (want.Precedence == nil) != (have.Precedence == nil) || want.Precedence != nil && *want.Precedence != *have.Precedence {
+		different = append(different, "precedence")
+	}
+	s := fmt.Sprint(different)
+	return s[1 : len(s)-1]
+}
+
+// listMembers reads the members of every group that both the restore point and
+// the target have, several groups side by side.
+func (c *comparison) listMembers(ctx context.Context) (bool, error) {
+	waiting, open := c.at.Members, []*pool.Chain(nil)
+	take := func() *pool.Chain {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if len(waiting) > 0 {
+			first := waiting[0]
+			waiting = waiting[1:]
+			return first
+		}
+		for c.at.Next < len(c.census.groups) {
+			c.at.Next++
+			if name := c.census.groups[c.at.Next-1].Name; c.at.Present[name] {
+				return &pool.Chain{Name: name}
+			}
+		}
+		return nil
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for range groupsAtOnce {
+		g.Go(func() error {
+			for !c.Expired() && gctx.Err() == nil {
+				chain := take()
+				if chain == nil {
+					return nil
+				}
+				if err := c.follow(gctx, chain); err != nil {
+					return err
+				}
+				if !chain.Done {
+					c.mu.Lock()
+					open = append(open, chain)
+					c.mu.Unlock()
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return false, err
+	}
+	c.at.Members = append(open, waiting...)
+	return len(c.at.Members) == 0 && c.at.Next == len(c.census.groups), nil
+}
+
+func (c *comparison) follow(ctx context.Context, chain *pool.Chain) error {
+	no, _ := c.census.group(chain.Name)
+	return chain.Follow(ctx, c.Expired, func(ctx context.Context, token *string) (*string, error) {
+		users, next, err := pool.MembersPage(ctx, c.api, c.target, chain.Name, token)
+		if err != nil {
+			return nil, err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for i := range users {
+			if person, known := c.person(users[i].Sub); known {
+				if at, wanted := c.census.want(person, no); wanted {
+					c.census.seen.set(at)
+				}
+			}
+		}
+		return next, nil
+	})
+}
+
+// bySub orders the people found by their new sub.
+func (c *comparison) bySub() {
+	c.subs = c.subs[:0]
+	for i := range c.census.people {
+		if c.census.people[i].proof != NoProof {
+			c.subs = append(c.subs, uint32(i))
+		}
+	}
+	slices.SortFunc(c.subs, func(a, b uint32) int {
+		return bytes.Compare(c.census.people[a].sub[:], c.census.people[b].sub[:])
+	})
+}
+
+func (c *comparison) person(sub string) (uint32, bool) {
+	packed := packSub(sub)
+	i, found := slices.BinarySearchFunc(c.subs, packed, func(person uint32, sub [16]byte) int {
+		return bytes.Compare(c.census.people[person].sub[:], sub[:])
+	})
+	if !found {
+		return 0, false
+	}
+	return c.subs[i], true
+}
+
+// observed is what is kept of a census between slices.
+type observed struct {
+	People []byte // 19 bytes each
+	Seen   bitset
+}
+
+const observationSize = 16 + 3
+
+// save keeps what was observed so far.
+func (c *comparison) save(ctx context.Context) error {
+	o := observed{People: make([]byte, 0, observationSize*len(c.census.people)), Seen: c.census.seen}
+	for i := range c.census.people {
+		p := &c.census.people[i]
+		o.People = append(o.People, p.sub[:]...)
+		o.People = append(o.People, byte(p.proof), byte(p.state), byte(p.saw))
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if err := gob.NewEncoder(z).Encode(o); err != nil {
+		return fmt.Errorf("encode observations: %w", err)
+	}
+	if err := z.Close(); err != nil {
+		return fmt.Errorf("encode observations: %w", err)
+	}
+	key := c.Prefix() + "verify/" + c.Invocation() + ".bin"
+	if err := c.Objects.PutBytes(ctx, key, "application/octet-stream", b.Bytes()); err != nil {
+		return err
+	}
+	c.at.Observed = key
+	return nil
+}
+
+// restore brings back what earlier slices observed.
+func (c *comparison) restore(ctx context.Context) error {
+	if c.at.Observed == "" {
+		return nil
+	}
+	b, err := c.Objects.GetBytes(ctx, c.at.Observed)
+	if err != nil {
+		return err
+	}
+	var o observed
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err == nil {
+		err = gob.NewDecoder(io.Reader(z)).Decode(&o)
+	}
+	if err == nil && (len(o.People) != observationSize*len(c.census.people) || len(o.Seen) != len(c.census.seen)) {
+		err = fmt.Errorf("they are of %d users, not %d", len(o.People)/observationSize, len(c.census.people))
+	}
+	if err != nil {
+		return fmt.Errorf("decode observations: %w", err)
+	}
+	c.census.seen = o.Seen
+	for i := range c.census.people {
+		p, raw := &c.census.people[i], o.People[i*observationSize:]
+		copy(p.sub[:], raw)
+		p.proof, p.state, p.saw = Proof(raw[16]), status(raw[17]), sighting(raw[18])
+	}
+	return nil
+}
+
+// again begins another listing of the target from nothing.
+func (c *comparison) again() {
+	for i := range c.census.people {
+		c.census.people[i].observation = observation{}
+	}
+	clear(c.census.seen)
+	*c.at = position{Pass: c.at.Pass + 1}
+}

@@ -1,0 +1,219 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+	"github.com/aws/smithy-go"
+
+	"cognito-backup/internal/pool"
+)
+
+// create makes one user by AdminCreateUser. Nobody gets mail. A name that is
+// taken is looked into: it may be a call of ours whose answer was lost.
+func (w *importer) create(ctx context.Context, e *Entry, result userResult) (userResult, error) {
+	way := w.rules.Recreate(&e.User)
+	in := &idp.AdminCreateUserInput{
+		UserPoolId: &w.plan.Target.ID, Username: &way.Username,
+		UserAttributes: attributeTypes(way.Attributes),
+		MessageAction:  types.MessageActionTypeSuppress,
+	}
+	out, err := w.API.AdminCreateUser(ctx, in)
+	switch reason, code := refusal(err); {
+	case err == nil:
+		created := pool.FromUserType(*out.User)
+		result.Outcome, result.Username, result.Sub = Restored, created.Username, created.Sub
+		return result, nil
+	case reason == ReasonNameTaken:
+		return w.whoIsThere(ctx, e, result)
+	case reason != "":
+		result.Outcome, result.Reason, result.Detail = Failed, reason, code
+		return result, nil
+	}
+	return result, fmt.Errorf("create the user of %s: %w", e.User.Sub, err)
+}
+
+func attributeTypes(attributes map[string]string) []types.AttributeType {
+	out := make([]types.AttributeType, 0, len(attributes))
+	for name, value := range attributes {
+		out = append(out, types.AttributeType{Name: aws.String(name), Value: aws.String(value)})
+	}
+	slices.SortFunc(out, func(a, b types.AttributeType) int { return strings.Compare(*a.Name, *b.Name) })
+	return out
+}
+
+// refusal is the reason of an error that trying again will not mend, and its
+// code; "" for every other error.
+func refusal(err error) (reason, code string) {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return "", ""
+	}
+	code = api.ErrorCode()
+	return refusals[code], code
+}
+
+var refusals = map[string]string{
+	"UsernameExistsException":                  ReasonNameTaken,
+	"AliasExistsException":                     ReasonNameTaken,
+	"InvalidParameterException":                ReasonInvalid,
+	"InvalidPasswordException":                 ReasonInvalid,
+	"UserLambdaValidationException":            ReasonTrigger,
+	"UnexpectedLambdaException":                ReasonTrigger,
+	"InvalidLambdaResponseException":           ReasonTrigger,
+	"PreconditionNotMetException":              ReasonRefused,
+	"UnsupportedUserStateException":            ReasonRefused,
+	"NotAuthorizedException":                   ReasonRefused,
+	"InvalidSmsRoleAccessPolicyException":      ReasonRefused,
+	"InvalidSmsRoleTrustRelationshipException": ReasonRefused,
+	"CodeDeliveryFailureException":             ReasonRefused,
+	"LimitExceededException":                   ReasonLimit,
+	"PasswordHistoryPolicyViolationException":  ReasonRefused,
+	"UserNotFoundException":                    ReasonUserMissing,
+}
+
+// looks is how often, and lookFor how long at first, a user whose name is
+// taken is looked for: ListUsers shows new users only after a while.
+const (
+	looks   = 6
+	lookFor = 250 * time.Millisecond
+)
+
+// whoIsThere decides about a user whose name or address is taken.
+func (w *importer) whoIsThere(ctx context.Context, e *Entry, result userResult) (userResult, error) {
+	for look := range looks {
+		holders, err := w.holders(ctx, e)
+		if err != nil {
+			return result, err
+		}
+		if len(holders) > 0 {
+			return w.judge(e, result, holders), nil
+		}
+		if err := w.Sleep(ctx, lookFor<<look); err != nil {
+			return result, err
+		}
+	}
+	// Taken by somebody whom no listing shows: verification looks again later.
+	result.Outcome, result.Reason = Conflict, ReasonNameTaken
+	return result, nil
+}
+
+// judge tells our own user and the same person from a stranger.
+func (w *importer) judge(e *Entry, result userResult, holders []pool.User) userResult {
+	for i := range holders {
+		h := &holders[i]
+		if w.rules.Ours(&e.User, h, w.since()) {
+			result.Outcome, result.Username, result.Sub = Restored, h.Username, h.Sub
+			return result
+		}
+	}
+	for i := range holders {
+		h := &holders[i]
+		if w.rules.SamePerson(&e.User, e.NewSub, h) != NoProof {
+			result.Outcome, result.Path, result.Reason = Existing, "", ""
+			result.Username, result.Sub = h.Username, h.Sub
+			return result
+		}
+	}
+	result.Outcome, result.Path, result.Reason, result.Detail = Conflict, "", ReasonNameTaken, holders[0].Sub
+	if !w.rules.holdsName(&e.User, &holders[0]) {
+		result.Reason = ReasonAddressTaken
+	}
+	return result
+}
+
+// since is from when on users may be of this import or an unfinished one
+// before it. The minute is for clocks that do not agree.
+func (w *importer) since() time.Time { return w.plan.Since().Add(-time.Minute) }
+
+// holdsName says that the target's user has a name by which the other would be
+// created.
+func (r *Rules) holdsName(source, target *pool.User) bool {
+	held := r.names(target, target.Username)
+	return slices.ContainsFunc(r.names(source, r.signInName(source)), func(name string) bool { return slices.Contains(held, name) })
+}
+
+// holders finds the users of the target who hold e's username or one of its
+// addresses.
+func (w *importer) holders(ctx context.Context, e *Entry) ([]pool.User, error) {
+	filters := map[string]string{}
+	if !w.rules.Target.generatedUsernames() {
+		filters["username"] = e.User.Username
+	}
+	for _, name := range w.rules.Target.signInAttributes() {
+		if value := e.User.Attributes[name]; value != "" {
+			filters[name] = value
+		}
+	}
+	if value := e.User.Attributes["preferred_username"]; value != "" && slices.Contains(w.rules.Target.AliasAttributes, "preferred_username") {
+		filters["preferred_username"] = value
+	}
+	var found []pool.User
+	for name, value := range filters {
+		in := &idp.ListUsersInput{UserPoolId: &w.plan.Target.ID, Limit: aws.Int32(pool.PageSize), Filter: aws.String(filter(name, value))}
+		for {
+			out, err := w.API.ListUsers(ctx, in)
+			if err != nil {
+				return nil, fmt.Errorf("look for the holder of a name: %w", err)
+			}
+			for _, u := range out.Users {
+				found = append(found, pool.FromUserType(u))
+			}
+			if in.PaginationToken = out.PaginationToken; in.PaginationToken == nil {
+				break
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b pool.User) int { return strings.Compare(a.Sub, b.Sub) })
+	found = slices.CompactFunc(found, func(a, b pool.User) bool { return a.Sub == b.Sub })
+	// Those who only share an address that they have not verified hold nothing.
+	return slices.DeleteFunc(found, func(u pool.User) bool { return !w.rules.inTheWay(&e.User, &u) }), nil
+}
+
+// inTheWay says that the target's user keeps the other from being created.
+func (r *Rules) inTheWay(source, target *pool.User) bool {
+	if r.holdsName(source, target) {
+		return true
+	}
+	for _, name := range r.Target.AliasAttributes {
+		value := source.Attributes[name]
+		if value == "" || r.Target.fold(value) != r.Target.fold(target.Attributes[name]) {
+			continue
+		}
+		if name == "preferred_username" || verified(source, name) && verified(target, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// filter is a ListUsers filter for one value.
+func filter(attribute, value string) string {
+	return attribute + ` = "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) + `"`
+}
+
+// setPassword gives a user a random password that nobody knows. The code is
+// that of a refusal; the user is then left in FORCE_CHANGE_PASSWORD.
+func (w *importer) setPassword(ctx context.Context, username string) (string, error) {
+	password, err := randomPassword(w.Random)
+	if err != nil {
+		return "", err
+	}
+	_, err = w.API.AdminSetUserPassword(ctx, &idp.AdminSetUserPasswordInput{
+		UserPoolId: &w.plan.Target.ID, Username: &username, Password: &password, Permanent: true,
+	})
+	if reason, code := refusal(err); reason != "" {
+		return code, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("set a random password: %w", err)
+	}
+	return "", nil
+}

@@ -1,0 +1,97 @@
+package restore
+
+import (
+	"fmt"
+	"time"
+
+	"cognito-backup/internal/pool"
+)
+
+const (
+	// csvRate is about how many users a CSV import job creates per second; the
+	// benchmark table of the retired AWS solution implies it, Cognito documents none.
+	csvRate = 35
+	// eventsPerLoop is how many history events a state machine writes for one
+	// time slice of a step: task, choice and wait with their beginnings and ends.
+	eventsPerLoop = 12
+	// maxEvents is how many events an execution's history holds (service quota),
+	// less a reserve for retries.
+	maxEvents = 25_000 - 2_500
+	// maxExecution is how long an execution runs at most (service quota).
+	maxExecution = 365 * 24 * time.Hour
+)
+
+// Estimate is how long the parts of an import take at the quotas in force.
+type Estimate struct{ Users, Memberships, Verify time.Duration }
+
+// Total is how long the import takes: users and memberships are restored side
+// by side.
+func (e Estimate) Total() time.Duration { return max(e.Users, e.Memberships) + e.Verify }
+
+// estimate computes the time for users and memberships at tps calls a second.
+// api is the number of users created by API, the others come by CSV.
+func estimate(users, api, memberships int64, tps int) Estimate {
+	rate := func(c pool.Category) float64 { return min(float64(tps), pool.DefaultQuota(c)) }
+	seconds := func(n int64, perSecond float64) time.Duration {
+		return time.Duration(float64(n) / perSecond * float64(time.Second)).Round(time.Second)
+	}
+	pages := (users + memberships) / pool.PageSize
+	return Estimate{
+		Users:       max(seconds(users-api, csvRate), seconds(api, min(rate(pool.UserCreation), rate(pool.UserAccountRecovery)))),
+		Memberships: seconds(memberships, rate(pool.UserUpdate)),
+		Verify:      seconds(pages, rate(pool.UserList)),
+	}
+}
+
+// duration refuses a plan that no execution can carry out, and says how long
+// the others take.
+func (c *checker) duration() {
+	if len(c.plan.Points) == 0 {
+		return
+	}
+	p := c.plan.Points[0]
+	if c.plan.Input.Mode == MissingOnly {
+		c.warn("Comparing the target with the restore point takes about %s at CognitoTPS %d.",
+			roughly(estimate(p.Users, 0, p.Memberships, c.TPS).Verify), c.TPS)
+		return
+	}
+	var api int64
+	if c.plan.Header == nil {
+		api = p.Users
+	}
+	e := estimate(p.Users, api, p.Memberships, c.TPS)
+	if !c.fits(e) {
+		need := c.TPS
+		for need < 1<<20 && !c.fits(estimate(p.Users, api, p.Memberships, need)) && estimate(p.Users, api, p.Memberships, need+1) != estimate(p.Users, api, p.Memberships, need) {
+			need++
+		}
+		advice := fmt.Sprintf("deploy with cognitoTps %d", need)
+		if !c.fits(estimate(p.Users, api, p.Memberships, need)) {
+			advice = "no cognitoTps within the quotas would do; restore in parts with \"Mode\": \"MISSING_ONLY\" and Users"
+		}
+		c.stop("restoring %d users and %d memberships at CognitoTPS %d takes about %s, longer than one execution can last; %s",
+			p.Users, p.Memberships, c.TPS, roughly(e.Total()), advice)
+		return
+	}
+	c.warn("Restoring %d users and %d memberships takes about %s at CognitoTPS %d.", p.Users, p.Memberships, roughly(e.Total()), c.TPS)
+}
+
+// fits says that an execution can last that long.
+func (c *checker) fits(e Estimate) bool {
+	slice := time.Duration(max(1, c.SliceSeconds)) * time.Second
+	loops := e.Users/slice + e.Memberships/slice + e.Verify/slice + 100
+	return int64(loops)*eventsPerLoop < maxEvents && e.Total() < maxExecution
+}
+
+// roughly writes a duration with its two largest units.
+func roughly(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days %d hours", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%d s", d/time.Second)
+}

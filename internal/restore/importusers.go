@@ -1,0 +1,485 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+
+	"cognito-backup/internal/step"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// UserCreator is what creating users by API needs of Cognito.
+type UserCreator interface {
+	AdminCreateUser(context.Context, *idp.AdminCreateUserInput, ...func(*idp.Options)) (*idp.AdminCreateUserOutput, error)
+	AdminSetUserPassword(context.Context, *idp.AdminSetUserPasswordInput, ...func(*idp.Options)) (*idp.AdminSetUserPasswordOutput, error)
+	ListUsers(context.Context, *idp.ListUsersInput, ...func(*idp.Options)) (*idp.ListUsersOutput, error)
+}
+
+// ImportUsers is the step that creates users: by CSV import jobs where a user
+// qualifies, by AdminCreateUser otherwise.
+//
+// It works file by file. A file is a list of chunks, written down before its
+// import job exists; from then on the queue is not needed for them. When every
+// user of a chunk has an outcome, the chunk's result is stored and the chunk
+// is handed to UpdateUsers, which runs at the same time.
+type ImportUsers struct {
+	API      UserCreator
+	Jobs     JobsAPI
+	Upload   func(ctx context.Context, url string, body []byte) error
+	NewUsers *Queue
+	Updates  *Queue
+	JobRole  string
+	InFlight int // calls under way at once
+	Random   io.Reader
+	Sleep    func(context.Context, time.Duration) error
+	Now      func() time.Time
+}
+
+// importCursor is where ImportUsers left off.
+type importCursor struct {
+	File   int    // at work or next, from 1
+	Job    string // id of the file's import job, once known
+	Tries  int    // import jobs made for this file
+	NoCSV  string // why no import jobs are made any more
+	Polled int    // how often the job was asked for
+}
+
+// file is the durable assignment of chunks to one CSV file.
+type file struct {
+	Chunks []string
+	Rows   int
+}
+
+// partial is what is known of a chunk's users while it is at work.
+type partial struct {
+	Users []userResult // in the chunk's order; no outcome yet: empty
+	// Passwords says that the users who need a random password have theirs.
+	Passwords bool
+}
+
+// Run works on the files of the round until all chunks have results.
+func (s *ImportUsers) Run(ctx context.Context, slice *step.Slice) (step.Run, error) {
+	r := run{slice}
+	w := &importer{ImportUsers: s, run: r, round: slice.Event.Run.Round}
+	if err := r.Objects.Get(ctx, r.planKey(), &w.plan); err != nil {
+		return step.Run{}, err
+	}
+	w.rules = w.plan.rules()
+	if resumed, err := r.LoadCursor(ctx, &w.cursor); err != nil {
+		return step.Run{}, err
+	} else if !resumed {
+		w.cursor.File = 1
+	}
+	return w.work(ctx)
+}
+
+type importer struct {
+	*ImportUsers
+	run
+	plan     Plan
+	rules    *Rules
+	round    int
+	total    int // chunks of the round
+	cursor   importCursor
+	assigned map[string]bool
+	drained  bool // the queue has nothing more for this round
+}
+
+func (w *importer) work(ctx context.Context) (step.Run, error) {
+	if err := w.survey(ctx); err != nil {
+		return step.Run{}, err
+	}
+	for !w.Expired() {
+		f, err := w.assign(ctx)
+		if err != nil {
+			return step.Run{}, err
+		}
+		if f == nil {
+			return w.finished(), nil
+		}
+		wait, err := w.workOn(ctx, f)
+		if err != nil {
+			return step.Run{}, err
+		}
+		if wait > 0 {
+			next, err := w.SaveCursor(ctx, w.cursor)
+			next.WaitSeconds = max(1, int(wait.Seconds()))
+			return next, err
+		}
+	}
+	return w.SaveCursor(ctx, w.cursor)
+}
+
+func (w *importer) finished() step.Run { return w.Next() }
+
+// survey reads how many chunks the round has and which have been assigned.
+func (w *importer) survey(ctx context.Context) error {
+	var round round
+	if err := w.Objects.Get(ctx, w.roundKey(w.round), &round); err != nil {
+		return err
+	}
+	w.total, w.assigned = round.Chunks, map[string]bool{}
+	for n := 1; ; n++ {
+		var f file
+		if there, err := w.get(ctx, w.fileKey(w.round, n), &f); err != nil || !there {
+			return err
+		}
+		for _, name := range f.Chunks {
+			w.assigned[name] = true
+		}
+	}
+}
+
+// rowsOf is how many rows the n-th file should have. The first files are
+// small, so that memberships can begin early; each is twice the one before.
+func rowsOf(n int) int { return min(maxFileRows, 1000<<min(n-1, 10)) }
+
+// assign returns the file to work on: the one written down before, or a new
+// one from what the queue brings. There is none when every chunk is assigned
+// and done.
+func (w *importer) assign(ctx context.Context) (*file, error) {
+	f := new(file)
+	key := w.fileKey(w.round, w.cursor.File)
+	if there, err := w.get(ctx, key, f); err != nil || there {
+		return f, err
+	}
+	receipts, err := w.gather(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.Chunks) > 0 {
+		if err := w.put(ctx, key, f); err != nil {
+			return nil, err
+		}
+		for _, name := range f.Chunks {
+			w.assigned[name] = true
+		}
+	}
+	if err := w.NewUsers.delete(ctx, receipts); err != nil {
+		return nil, err
+	}
+	if len(f.Chunks) == 0 {
+		return nil, nil
+	}
+	return f, nil
+}
+
+// gather takes chunks from the queue until the file is full. Chunks that the
+// queue does not bring, because it lost or still hides a message, are taken
+// from the round's own count: this invocation is the only one at work.
+func (w *importer) gather(ctx context.Context, f *file) ([]receipt, error) {
+	var receipts []receipt
+	gathered := map[string]bool{}
+	bytes := 0
+	for empty := 0; f.Rows < rowsOf(w.cursor.File) && len(w.assigned)+len(gathered) < w.total; {
+		if bytes > maxFile/2 || len(f.Chunks) >= 2*rowsOf(w.cursor.File)/100 {
+			break
+		}
+		var names []string
+		if empty < 2 && !w.drained {
+			received, err := w.NewUsers.receive(ctx, w.ExecutionName(), int32(empty))
+			if err != nil {
+				return nil, err
+			}
+			if len(received) == 0 {
+				empty++
+				continue
+			}
+			receipts = append(receipts, received...)
+			for _, r := range received {
+				names = append(names, r.chunk)
+			}
+		} else {
+			w.drained = true
+			names = w.unassigned(gathered)
+		}
+		for _, name := range names {
+			if w.assigned[name] || gathered[name] || !w.ofRound(name) {
+				continue
+			}
+			rows, size, err := w.weigh(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			gathered[name] = true
+			f.Chunks, f.Rows = append(f.Chunks, name), f.Rows+rows
+			bytes += size
+		}
+	}
+	slices.Sort(f.Chunks)
+	return receipts, nil
+}
+
+// ofRound says that the chunk belongs to the round at work; a late double of
+// an earlier round does not.
+func (w *importer) ofRound(name string) bool {
+	var round, n int
+	_, err := fmt.Sscanf(name, "%d/%d", &round, &n)
+	return err == nil && round == w.round && n >= 1 && n <= w.total
+}
+
+// unassigned names the next ten chunks that no message brought.
+func (w *importer) unassigned(gathered map[string]bool) []string {
+	var names []string
+	for n := 1; n <= w.total && len(names) < batchLimit; n++ {
+		if name := chunkName(w.round, n); !w.assigned[name] && !gathered[name] {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// weigh counts the rows that a chunk adds to a CSV file, and their bytes.
+func (w *importer) weigh(ctx context.Context, name string) (rows, size int, err error) {
+	var c chunk
+	if err := w.Objects.Get(ctx, w.chunkKey(name), &c); err != nil {
+		return 0, 0, err
+	}
+	for i := range c.Entries {
+		if line := w.line(&c.Entries[i]); line != "" {
+			rows++
+			size += len(line) + len(newline)
+		}
+	}
+	return rows, size, nil
+}
+
+// line is the entry's row in the CSV file, "" if it goes another way.
+func (w *importer) line(e *Entry) string {
+	if e.Present != nil {
+		return ""
+	}
+	way := w.rules.Recreate(&e.User)
+	if way.Path != PathCSV {
+		return ""
+	}
+	line, _ := w.rules.row(way.Username, way.Attributes)
+	return line
+}
+
+// workOn brings one file forward. It returns how long to wait before coming
+// back, 0 if the file is done or the slice is used up.
+func (w *importer) workOn(ctx context.Context, f *file) (time.Duration, error) {
+	if done, err := w.get(ctx, w.doneKey(w.round, w.cursor.File), new(struct{})); err != nil {
+		return 0, err
+	} else if done {
+		w.next()
+		return 0, w.announce(ctx, f.Chunks)
+	}
+	ended, err := w.job(ctx, f)
+	if err != nil {
+		return 0, err
+	}
+	// While the job runs, the users of the same chunks who go by API.
+	if done, err := w.createByAPI(ctx, f); err != nil || !done {
+		return 0, err
+	}
+	if ended == nil {
+		w.cursor.Polled++
+		return w.patience(), nil
+	}
+	if err := w.settle(ctx, f, ended); err != nil {
+		return 0, err
+	}
+	if done, err := w.createByAPI(ctx, f); err != nil || !done {
+		return 0, err
+	}
+	if err := w.put(ctx, w.doneKey(w.round, w.cursor.File), struct{}{}); err != nil {
+		return 0, err
+	}
+	w.next()
+	return 0, nil
+}
+
+func (w *importer) next() {
+	w.cursor.File++
+	w.cursor.Job, w.cursor.Tries, w.cursor.Polled = "", 0, 0
+}
+
+// createByAPI carries every chunk of the file as far as it goes without the
+// import job, and says whether it got through all of them in this slice.
+func (w *importer) createByAPI(ctx context.Context, f *file) (bool, error) {
+	finished, err := w.finishedChunks(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range f.Chunks {
+		if finished[name] {
+			continue
+		}
+		if w.Expired() {
+			return false, nil
+		}
+		if done, err := w.createChunk(ctx, name); err != nil || !done {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (w *importer) finishedChunks(ctx context.Context) (map[string]bool, error) {
+	keys, err := w.Objects.List(ctx, w.importResults(w.round))
+	if err != nil {
+		return nil, err
+	}
+	finished := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		finished[nameOf(key, w.Prefix()+"results/import/")] = true
+	}
+	return finished, nil
+}
+
+// begin gives each user of the chunk the outcome that needs no call.
+func (w *importer) begin(c *chunk) *partial {
+	p := &partial{Users: make([]userResult, len(c.Entries))}
+	for i := range c.Entries {
+		e := &c.Entries[i]
+		if e.Present != nil {
+			p.Users[i] = userResult{Outcome: Existing, Username: e.Present.Username, Sub: e.Present.Sub}
+			continue
+		}
+		way := w.rules.Recreate(&e.User)
+		p.Users[i] = userResult{Path: way.Path, Username: way.Username, Reason: way.Reason}
+		switch way.Path {
+		case PathDeferred:
+			p.Users[i].Outcome = Deferred
+		case PathNone:
+			p.Users[i].Outcome = Failed
+		}
+	}
+	return p
+}
+
+// createChunk creates the chunk's users who go by API. The chunk's result is
+// stored when no user of it waits for the import job.
+func (w *importer) createChunk(ctx context.Context, name string) (bool, error) {
+	var c chunk
+	if err := w.Objects.Get(ctx, w.chunkKey(name), &c); err != nil {
+		return false, err
+	}
+	p := new(partial)
+	if there, err := w.get(ctx, w.partialKey("import", name), p); err != nil {
+		return false, err
+	} else if !there {
+		p = w.begin(&c)
+	}
+	before := slices.Clone(p.Users)
+	err := w.createAll(ctx, &c, p)
+	// What is done is written down even when something failed: whoever tries
+	// again then knows whom it created.
+	if !slices.Equal(before, p.Users) {
+		if putErr := w.put(ctx, w.partialKey("import", name), p); putErr != nil {
+			return false, errors.Join(err, putErr)
+		}
+	}
+	if err != nil || slices.ContainsFunc(p.Users, userResult.openAPI) {
+		return false, err
+	}
+	if !p.Passwords {
+		done, err := w.setPasswords(ctx, &c, p)
+		if err != nil || !done {
+			return false, err
+		}
+	}
+	if slices.ContainsFunc(p.Users, func(u userResult) bool { return u.Outcome == "" }) {
+		return true, nil // the rest waits for the import job
+	}
+	return true, w.conclude(ctx, name, p)
+}
+
+// openAPI says that the user is still to be created by API.
+func (u userResult) openAPI() bool { return u.Outcome == "" && u.Path == PathAPI }
+
+// conclude stores the chunk's result and hands the chunk on.
+func (w *importer) conclude(ctx context.Context, name string, p *partial) error {
+	if err := w.put(ctx, w.importResultKey(name), importResult{Users: p.Users}); err != nil {
+		return err
+	}
+	return w.announce(ctx, []string{name})
+}
+
+// announce tells UpdateUsers of chunks with results; twice does no harm.
+func (w *importer) announce(ctx context.Context, names []string) error {
+	messages := make([]message, len(names))
+	for i, name := range names {
+		messages[i] = message{Execution: w.ExecutionName(), Chunk: name}
+	}
+	return w.Updates.send(ctx, messages)
+}
+
+// createAll creates users side by side until all are or the slice is used up.
+func (w *importer) createAll(ctx context.Context, c *chunk, p *partial) error {
+	var mu sync.Mutex
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(w.InFlight)
+	for i := range c.Entries {
+		mu.Lock()
+		open := p.Users[i].openAPI()
+		mu.Unlock()
+		if !open {
+			continue
+		}
+		if w.Expired() || gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			mu.Lock()
+			result := p.Users[i]
+			mu.Unlock()
+			result, err := w.create(gctx, &c.Entries[i], result)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			p.Users[i] = result
+			mu.Unlock()
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// setPasswords gives random passwords to the created users who have a verified
+// address, so that "forgot password" works for them.
+func (w *importer) setPasswords(ctx context.Context, c *chunk, p *partial) (bool, error) {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(w.InFlight)
+	var mu sync.Mutex
+	refused := map[int]string{}
+	for i := range c.Entries {
+		u := &p.Users[i]
+		if u.Outcome != Restored || u.Path != PathAPI || !w.rules.Recreate(&c.Entries[i].User).Permanent {
+			continue
+		}
+		if w.Expired() || gctx.Err() != nil {
+			return false, g.Wait()
+		}
+		g.Go(func() error {
+			code, err := w.setPassword(gctx, u.Username)
+			if code != "" {
+				mu.Lock()
+				refused[i] = code
+				mu.Unlock()
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return false, err
+	}
+	for _, i := range slices.Sorted(maps.Keys(refused)) {
+		slog.WarnContext(ctx, "password refused", step.LogExecution, w.Execution, "code", refused[i])
+	}
+	p.Passwords = true
+	return true, nil
+}

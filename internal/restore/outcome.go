@@ -1,0 +1,119 @@
+package restore
+
+import (
+	"slices"
+	"strings"
+
+	"cognito-backup/internal/pool"
+)
+
+// verdict is what became of a user in the end, and why.
+type verdict struct {
+	Outcome Outcome
+	Reason  string
+	Detail  string
+}
+
+// user says what became of a person. In a dry run it says what would.
+func (v *verifier) user(person uint32, e *Entry) verdict {
+	p := &v.census.people[person]
+	note, noted := v.census.notes[person]
+	switch {
+	case p.saw&sawTwice != 0:
+		return verdict{Conflict, ReasonAmbiguous, ""}
+	case p.proof != NoProof && p.has.is(created):
+		return v.restored(person, p)
+	case p.proof != NoProof:
+		if p.has.is(whole) && p.wrong() {
+			return verdict{Failed, ReasonDiffers, ""}
+		}
+		return verdict{Outcome: Existing}
+	case e.User.Status == pool.ExternalProvider:
+		return verdict{Deferred, ReasonFederated, ""}
+	case p.has.is(conflicted) && noted:
+		return verdict{Conflict, note.Reason, note.Detail}
+	case p.saw&sawTaken != 0 && !p.has.is(created):
+		return verdict{Conflict, ReasonNameTaken, ""}
+	case p.has.is(refused) && noted:
+		return verdict{Failed, note.Reason, note.Detail}
+	case v.plan.Input.DryRun:
+		if way := v.census.rules.Recreate(&e.User); way.Path == PathNone {
+			return verdict{Failed, way.Reason, ""}
+		}
+		return verdict{Outcome: Restored}
+	case !p.has.is(requested):
+		return verdict{Outcome: LeftOut}
+	}
+	return verdict{Failed, ReasonNotFound, ""}
+}
+
+// restored judges somebody whom this import created.
+func (v *verifier) restored(person uint32, p *person) verdict {
+	if !p.wrong() && !p.has.is(flagFailed|linkFailed) {
+		return verdict{Outcome: Restored}
+	}
+	if names := v.at.Details[person]; len(names) > 0 {
+		// A user who should be disabled and could not be is named by its failure.
+		names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "enabled" && p.has.is(flagFailed) })
+		if len(names) > 0 {
+			return verdict{Failed, ReasonDiffers, strings.Join(names, " ")}
+		}
+	}
+	if f, failed := v.census.noFlag[person]; failed {
+		return verdict{Failed, f.Reason, strings.TrimSpace(f.Kind + " " + f.Name)}
+	}
+	return verdict{Failed, ReasonDiffers, ""}
+}
+
+// membership says what became of one of the person's memberships.
+func (v *verifier) membership(i int, group uint16, user verdict, present bool) verdict {
+	asked := v.census.asked.has(i)
+	switch {
+	case v.census.seen.has(i) && asked:
+		return verdict{Outcome: Restored}
+	case v.census.seen.has(i):
+		return verdict{Outcome: Existing}
+	case !present && user.Outcome != Failed && user.Outcome != Restored:
+		return user
+	case !present && user.Outcome == Failed:
+		return verdict{Failed, ReasonUserMissing, ""}
+	case v.plan.Input.DryRun:
+		if v.wouldAdd(group, user) {
+			return verdict{Outcome: Restored}
+		}
+		return verdict{Outcome: LeftOut}
+	case !asked:
+		return verdict{Outcome: LeftOut}
+	}
+	if f, failed := v.census.noGroup[i]; failed {
+		return verdict{Failed, f.Reason, f.Detail}
+	}
+	return verdict{Failed, ReasonNotFound, ""}
+}
+
+// wouldAdd says whether an import would add a membership that is not there.
+func (v *verifier) wouldAdd(group uint16, user verdict) bool {
+	return user.Outcome == Restored || v.plan.Input.Memberships == AllMemberships || !v.at.Present[v.census.groups[group].Name]
+}
+
+// group says what became of a group.
+func (v *verifier) groupVerdict(g *pool.Group, results map[string]groupResult, missing []string) verdict {
+	result, tried := results[g.Name]
+	present := v.at.Present[g.Name]
+	differs := v.at.Differ[g.Name]
+	switch {
+	case present && differs != "" && (result.Outcome == Restored || v.plan.Input.Mode == EmptyPool):
+		return verdict{Failed, ReasonDiffers, differs}
+	case present && tried && result.Outcome == Restored:
+		return verdict{Outcome: Restored}
+	case present:
+		return verdict{Outcome: Existing}
+	case tried && result.Outcome == Failed:
+		return verdict{Failed, result.Reason, result.Detail}
+	case v.plan.Input.DryRun:
+		return verdict{Outcome: Restored}
+	case v.plan.Input.Mode == MissingOnly && !slices.Contains(missing, g.Name):
+		return verdict{Outcome: LeftOut}
+	}
+	return verdict{Failed, ReasonNotFound, ""}
+}

@@ -1,0 +1,177 @@
+package restore
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// judged is a chunk with what became of it.
+type judged struct {
+	chunk
+	imported importResult
+	updated  updateResult
+}
+
+// learn adds to the census what ImportUsers and UpdateUsers did in the rounds
+// so far.
+func (r run) learn(ctx context.Context, c *census, rounds int) error {
+	for n := 1; n <= rounds; n++ {
+		var round round
+		if there, err := r.get(ctx, r.roundKey(n), &round); err != nil {
+			return err
+		} else if !there {
+			break
+		}
+		if err := r.learnRound(ctx, c, n, round.Chunks); err != nil {
+			return err
+		}
+	}
+	c.sort()
+	return nil
+}
+
+func (r run) learnRound(ctx context.Context, c *census, n, count int) error {
+	const ahead = 16
+	for from := 1; from <= count; from += ahead {
+		batch := make([]judged, min(ahead, count-from+1))
+		g, gctx := errgroup.WithContext(ctx)
+		for i := range batch {
+			g.Go(func() error { return r.getJudged(gctx, chunkName(n, from+i), &batch[i]) })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		for i := range batch {
+			c.learn(&batch[i])
+		}
+	}
+	return nil
+}
+
+// getJudged reads a chunk and the results that there are; an import that was
+// stopped lacks some.
+func (r run) getJudged(ctx context.Context, name string, j *judged) error {
+	if err := r.Objects.Get(ctx, r.chunkKey(name), &j.chunk); err != nil {
+		return err
+	}
+	if _, err := r.get(ctx, r.importResultKey(name), &j.imported); err != nil {
+		return err
+	}
+	_, err := r.get(ctx, r.updateResultKey(name), &j.updated)
+	return err
+}
+
+func (c *census) learn(j *judged) {
+	for i := range j.Entries {
+		e := &j.Entries[i]
+		person, known := c.bySub(e.User.Sub)
+		if !known {
+			continue
+		}
+		c.request(person, e)
+		if i < len(j.imported.Users) {
+			c.outcome(person, e, &j.imported.Users[i])
+		}
+	}
+	for _, f := range j.updated.Failures {
+		c.failure(f)
+	}
+}
+
+// request notes what a chunk asked for.
+func (c *census) request(person uint32, e *Entry) {
+	p := &c.people[person]
+	p.has |= requested
+	if e.Present == nil || e.Present.Disable || len(e.Present.Links) > 0 {
+		p.has |= whole
+	}
+	for _, name := range e.Groups {
+		if g, known := c.group(name); known {
+			if i, wanted := c.want(person, g); wanted {
+				c.asked.set(i)
+			}
+		}
+	}
+}
+
+// outcome notes what ImportUsers made of a person; a later round overrules an
+// earlier one, except that who was created stays created.
+func (c *census) outcome(person uint32, e *Entry, u *userResult) {
+	p := &c.people[person]
+	if e.Present != nil {
+		return
+	}
+	p.has &^= conflicted | refused
+	delete(c.notes, person)
+	switch u.Outcome {
+	case Restored:
+		p.has |= created
+		if u.Path == PathAPI {
+			p.has |= byAPI
+			c.byReason[u.Reason]++
+		}
+		if u.Sub != "" {
+			c.index = append(c.index, ref{c.hash("sub:" + u.Sub), person, ProofRecorded})
+		} else {
+			for _, name := range c.rules.names(&e.User, u.Username) {
+				c.made = append(c.made, ref{c.hash(name), person, ProofRecorded})
+			}
+		}
+	case Existing:
+		p.has |= existing
+		if u.Sub != "" {
+			c.index = append(c.index, ref{c.hash("sub:" + u.Sub), person, ProofRecorded})
+		}
+	case Conflict:
+		p.has |= conflicted
+		c.notes[person] = *u
+	case Failed:
+		p.has |= refused
+		c.notes[person] = *u
+	}
+}
+
+func (c *census) failure(f updateFailure) {
+	person, known := c.bySub(f.Sub)
+	if !known {
+		return
+	}
+	switch f.Kind {
+	case kindMembership:
+		if g, known := c.group(f.Name); known {
+			if i, wanted := c.want(person, g); wanted {
+				c.failed.set(i)
+				c.noGroup[i] = f
+			}
+		}
+	case kindDisabled:
+		c.noFlag[person] = f
+		c.people[person].has |= flagFailed
+	case kindLink:
+		c.noFlag[person] = f
+		c.people[person].has |= linkFailed
+	}
+}
+
+// earlier marks whom unfinished imports into the same pool had set out to
+// create: who of them is there was created by one of them, and still lacks
+// what that import did not come to.
+func (r run) earlier(ctx context.Context, c *census, plan *Plan) error {
+	for _, e := range plan.Earlier {
+		if err := r.earlierOf(ctx, c, e); err != nil {
+			return err
+		}
+	}
+	c.sort()
+	return nil
+}
+
+func (r run) earlierOf(ctx context.Context, c *census, e EarlierImport) error {
+	keys, err := r.Objects.List(ctx, "runs/"+e.Execution+"/chunks/")
+	if err != nil {
+		return err
+	}
+	_ = keys
+	return nil
+}

@@ -1,0 +1,267 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cognito-backup/internal/backup"
+	"cognito-backup/internal/step"
+)
+
+const (
+	// rounds is how often an import restores at most: once, and twice what
+	// verification still misses.
+	rounds = 3
+	// passes is how often the target is listed in one round before something
+	// counts as missing: listings show new records only after a while.
+	passes = 4
+	// freshListing is how long a listing takes at most for its lag to matter:
+	// after a longer one, what was created before it began is visible.
+	freshListing = 2 * time.Minute
+)
+
+// VerifyImport is the step that proves the restore: it lists the target, holds
+// every record of the restore point against it, queues again what is missing,
+// and at last writes the reports and removes the import's working objects.
+type VerifyImport struct {
+	Lister   Lister
+	Store    *backup.Store
+	NewUsers *Queue
+	TPS      int
+	Now      func() time.Time
+}
+
+// verifyCursor is where VerifyImport left off.
+type verifyCursor struct {
+	At       position
+	Recorded int // chunks whose new subs are recorded in the table
+}
+
+// Run lists, compares and decides.
+func (s *VerifyImport) Run(ctx context.Context, slice *step.Slice) (step.Run, error) {
+	r := run{slice}
+	if done, err := r.get(ctx, r.summaryKey(), new(Summary)); err != nil {
+		return step.Run{}, err
+	} else if done { // an attempt before died while it tidied up
+		return r.Next(), r.tidyUp(ctx)
+	}
+	v := &verifier{VerifyImport: s, comparison: &comparison{run: r, api: s.Lister, explain: true}}
+	if _, err := r.LoadCursor(ctx, &v.cursor); err != nil {
+		return step.Run{}, err
+	}
+	if err := v.prepare(ctx); err != nil {
+		return step.Run{}, err
+	}
+	return v.verify(ctx)
+}
+
+type verifier struct {
+	*VerifyImport
+	*comparison
+	plan   Plan
+	cursor verifyCursor
+	round  int
+}
+
+// prepare reads what the import did and what earlier slices observed.
+func (v *verifier) prepare(ctx context.Context) error {
+	v.comparison.frozen = new(Frozen)
+	if err := v.Objects.Get(ctx, v.planKey(), &v.plan); err != nil {
+		return err
+	}
+	if err := v.Objects.Get(ctx, v.frozenKey(), v.frozen); err != nil {
+		return err
+	}
+	census, err := v.load(ctx, &v.plan, v.frozen)
+	if err != nil {
+		return err
+	}
+	v.round = v.Event.Run.Round
+	v.census, v.target, v.at = census, v.plan.Target.ID, &v.cursor.At
+	if !v.plan.Input.DryRun {
+		if err := v.learn(ctx, census, v.round); err != nil {
+			return err
+		}
+	}
+	return v.comparison.restore(ctx)
+}
+
+func (v *verifier) verify(ctx context.Context) (step.Run, error) {
+	done, err := v.list(ctx)
+	if err != nil {
+		return step.Run{}, err
+	}
+	if !done {
+		if err := v.save(ctx); err != nil {
+			return step.Run{}, err
+		}
+		return v.SaveCursor(ctx, v.cursor)
+	}
+	if v.plan.Input.DryRun {
+		return v.report(ctx)
+	}
+	if v.lagging() {
+		pass := v.at.Pass
+		v.again()
+		next, err := v.SaveCursor(ctx, v.cursor)
+		next.WaitSeconds = 1 << (2 * pass) // 1, 4, 16 seconds
+		return next, err
+	}
+	if v.round < rounds {
+		again, err := v.repair(ctx)
+		if err != nil {
+			return step.Run{}, err
+		}
+		if again {
+			next := v.Next()
+			next.Again, next.Round = true, v.round+1
+			return next, nil
+		}
+	}
+	return v.report(ctx)
+}
+
+// lagging says that something is missing that a listing may show yet.
+func (v *verifier) lagging() bool {
+	if v.at.Pass+1 >= passes || v.Now().Sub(v.at.Began) > freshListing {
+		return false
+	}
+	for i := range v.census.people {
+		p := &v.census.people[i]
+		if !p.has.is(requested) {
+			continue
+		}
+		if p.has.is(created|existing) && p.proof == NoProof || p.wrong() {
+			return true
+		}
+		waiting := false
+		if p.proof != NoProof {
+			v.census.memberships(uint32(i), func(at int, _ uint16) {
+				waiting = waiting || v.census.asked.has(at) && !v.census.seen.has(at) && !v.census.failed.has(at)
+			})
+		}
+		if waiting {
+			return true
+		}
+	}
+	return false
+}
+
+// wrong says that somebody whom the import restored is not as in the restore
+// point.
+func (p *person) wrong() bool {
+	if p.proof == NoProof || !p.has.is(whole) {
+		return false
+	}
+	if p.has.is(created) && p.saw&sawSame == 0 {
+		return true
+	}
+	flag := p.has.is(enabled) != (p.saw&sawEnabled != 0)
+	return flag && (p.has.is(created) || !p.has.is(enabled)) && !p.has.is(flagFailed) || p.saw&sawLinks == 0 && !p.has.is(linkFailed)
+}
+
+// repair queues what is missing as another round.
+func (v *verifier) repair(ctx context.Context) (bool, error) {
+	next := v.round + 1
+	chunks, entries, err := v.write(ctx, next, v.left, func(*Entry) {})
+	if err != nil || entries == 0 {
+		return false, err
+	}
+	if err := v.put(ctx, v.roundKey(next), round{Chunks: chunks}); err != nil {
+		return false, err
+	}
+	queued := 0
+	for done := false; !done && err == nil; { // no more than fits: chunks of a repair are few
+		done, err = v.enqueue(ctx, v.NewUsers, next, chunks, &queued)
+		if err == nil && !done && v.Expired() {
+			// What no message names is found by its missing result.
+			break
+		}
+	}
+	return true, err
+}
+
+// report writes the outcome down, records the new subs and tidies up.
+func (v *verifier) report(ctx context.Context) (step.Run, error) {
+	w := newReporter(v)
+	if err := w.write(ctx); err != nil {
+		return step.Run{}, err
+	}
+	if !v.plan.Input.DryRun {
+		if done, err := v.record(ctx); err != nil || !done {
+			return v.pause(ctx, v.cursor, err)
+		}
+	}
+	if err := v.put(ctx, v.summaryKey(), w.summary()); err != nil {
+		return step.Run{}, err
+	}
+	next := v.Next()
+	w.count(&next)
+	return next, v.tidyUp(ctx)
+}
+
+// record writes into the table which new sub each old one got, so that a later
+// import into the same pool knows its people.
+func (v *verifier) record(ctx context.Context) (bool, error) {
+	person := uint32(0)
+	done := 0
+	err := v.eachChunk(ctx, v.census.round, v.frozen.Chunks, func(_ string, c *chunk) error {
+		done++
+		from := person
+		person += uint32(len(c.Entries))
+		if done <= v.cursor.Recorded {
+			return nil
+		}
+		if v.Expired() {
+			return errSliceOver
+		}
+		if err := v.recordChunk(ctx, from, c); err != nil {
+			return err
+		}
+		v.cursor.Recorded = done
+		return nil
+	})
+	if errors.Is(err, errSliceOver) {
+		// The listing is at its end and need not be done again.
+		return false, v.save(ctx)
+	}
+	return err == nil, err
+}
+
+var errSliceOver = errors.New("the slice is used up")
+
+func (v *verifier) recordChunk(ctx context.Context, from uint32, c *chunk) error {
+	g, gctx := limited(ctx, lookups)
+	for i := range c.Entries {
+		e, p := &c.Entries[i], &v.census.people[from+uint32(i)]
+		sub := unpackSub(p.sub)
+		if p.proof == NoProof || !p.has.is(requested) || sub == e.User.Sub || sub == e.NewSub {
+			continue
+		}
+		g.Go(func() error {
+			record, err := backup.NewRecord(backup.RestoredKey(e.User.Sub, v.target), restoredContent{NewSub: sub, RestoredAt: v.Event.Run.RunID})
+			if err != nil {
+				return err
+			}
+			_, err = v.Store.Table.Put(gctx, backup.Item{Key: record.Key, Content: record.Content}, backup.Anything())
+			if err != nil {
+				return fmt.Errorf("record a new sub: %w", err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// tidyUp removes everything of the import that holds people's data, in every
+// version. Reports and summary stay.
+func (r run) tidyUp(ctx context.Context) error {
+	for _, part := range []string{"chunks/", "groups/", "files/", "partial/", "results/", "verify/", "cursor/", "users.json", "plan.json", "frozen.json"} {
+		if err := r.Objects.DeleteAll(ctx, r.Prefix()+part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
