@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -91,7 +92,7 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return err
 	}
-	*t = Time(time.UnixMilli(int64(s * 1000)).UTC())
+	*t = Time(time.UnixMilli(int64(math.Round(s * 1000))).UTC())
 	return nil
 }
 
