@@ -85,7 +85,7 @@ synth: $(ASSEMBLY)/.synthesized ## synthesize the templates into cdk.out
 # Only when sources or context changed: what somebody edits under cdk.out by
 # hand stays, and demo and tests run it.
 $(ASSEMBLY)/.synthesized: $(stack_sources) cdk.json go.mod go.sum dist/.built .build/context$(subst /,-,$(ASSEMBLY)) | setup
-	$(cdk) synth --quiet --output $(ASSEMBLY) $(CONTEXT)
+	$(cdk) synth --quiet --output $(ASSEMBLY) $(CONTEXT) >/dev/null
 	@touch $@
 
 .PHONY: always
