@@ -21,6 +21,10 @@ import (
 // MemorySize.
 const memoryCheck = 250 * time.Millisecond
 
+// nextPatience is how long a caller waits for a process that has answered to
+// ask for its next event.
+const nextPatience = 500 * time.Millisecond
+
 // process is one execution environment: an operating system process and its
 // own Runtime API.
 type process struct {
@@ -35,6 +39,7 @@ type process struct {
 
 	mu       sync.Mutex
 	current  *invocation
+	answered func()        // tells the caller; nil when nothing is to be told
 	init     time.Duration // of the first invocation
 	dead     bool
 	reason   string // why it was killed, empty if it was not
@@ -150,6 +155,7 @@ func (p *process) next(w http.ResponseWriter, r *http.Request) {
 		p.mu.Unlock()
 	default:
 		p.freeze()
+		p.tell()
 		select {
 		case inv = <-p.work:
 		case <-p.exited:
@@ -281,17 +287,40 @@ func (p *process) complete(id string, o outcome) bool {
 	p.mu.Unlock()
 
 	peak := peakRSS(p.cmd.Process.Pid)
-	p.record(inv, o, init, peak)
+	duration := time.Since(inv.start)
+	p.mu.Lock()
+	p.answered = sync.OnceFunc(func() { p.record(inv, o, init, duration, peak) })
+	told := p.answered
+	p.mu.Unlock()
+	time.AfterFunc(nextPatience, told)
 	return true
 }
 
-// record books a finished invocation and tells its caller.
-func (p *process) record(inv *invocation, o outcome, init time.Duration, peak int64) {
-	start := inv.start
-	if start.IsZero() { // it never began
-		start = p.started
+// tell hands the answer to the caller, if there is one. As in Lambda, the
+// invocation ends when the runtime asks for the next event.
+func (p *process) tell() {
+	p.mu.Lock()
+	told := p.answered
+	p.answered = nil
+	p.mu.Unlock()
+	if told != nil {
+		told()
 	}
-	duration := time.Since(start)
+}
+
+// began is when the process took the invocation, or was started for it.
+func (p *process) began(inv *invocation) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if inv.start.IsZero() {
+		return p.started
+	}
+	return inv.start
+}
+
+// record books a finished invocation and tells its caller.
+func (p *process) record(inv *invocation, o outcome, init, duration time.Duration, peak int64) {
+	start := p.began(inv)
 	p.platform(fmt.Sprintf("END RequestId: %s", inv.id))
 	p.platform(fmt.Sprintf("REPORT RequestId: %s\tDuration: %.2f ms\tMemory Size: %d MB\tMax Memory Used: %d MB", inv.id, float64(duration.Microseconds())/1000, p.f.MemoryMB, peak>>20))
 	p.f.mu.Lock()
@@ -366,6 +395,7 @@ func (p *process) wait() {
 	delete(p.service.byToken, p.token)
 	p.service.mu.Unlock()
 
+	p.tell()
 	if inv == nil {
 		return
 	}
@@ -377,7 +407,7 @@ func (p *process) wait() {
 		}
 	}
 	p.f.log(p.service, fmt.Sprintf("RequestId: %s Error: %s", inv.id, reason))
-	p.record(inv, failure(exitType, inv.id, reason), 0, 0)
+	p.record(inv, failure(exitType, inv.id, reason), 0, time.Since(p.began(inv)), 0)
 }
 
 // logWriter turns one output stream of a process into log lines.
