@@ -111,10 +111,11 @@ var steps = []step{
 		env: []string{"COGNITO_TPS"},
 		grants: func(s *site) []grant {
 			return append(
-				s.onTargetPools("DescribeUserPool", "GetCSVHeader", "GetUserPoolMfaConfig", "ListGroups", "ListIdentityProviders", "ListUserImportJobs", "ListUsers"),
+				s.onTargetPools("DescribeUserPool", "GetCSVHeader", "ListIdentityProviders", "ListUserImportJobs", "ListUsers"),
 				s.onLease(),
 				s.onRecords("RestorePoints", "EXPORT-*", "Query"),
 				s.onRecords("PoolRecords", "POOL-*", "Query"),
+				s.onTable("Scan"),
 				s.onRunObjects("GetObject", "PutObject"),
 				s.onListsOfUsers(),
 				s.onMissingObjects(),
@@ -126,9 +127,11 @@ var steps = []step{
 		env: []string{"COGNITO_TPS", "NEW_USERS_QUEUE_URL"},
 		grants: func(s *site) []grant {
 			return append(
-				s.onTargetPools("ListGroups", "ListUsers"),
+				s.onTargetPools("ListGroups", "ListUsers", "ListUsersInGroup"),
 				s.onLease(),
-				s.onTable("BatchGetItem", "Query", "Scan"),
+				s.onRecords("Memberships", "GROUP_MEMBER-*", "Query"),
+				s.onRecords("EarlierImports", "RESTORED-*", "BatchGetItem"),
+				s.onTable("Scan"),
 				s.onRunObjects("GetObject", "PutObject"),
 				s.onMissingObjects(),
 				s.onQueue(newUsersQueue, "SendMessage"),
@@ -141,7 +144,7 @@ var steps = []step{
 		grants: func(s *site) []grant {
 			return append(
 				s.onTargetPools("AdminCreateUser", "AdminSetUserPassword", "CreateUserImportJob", "DescribeUserImportJob",
-					"GetCSVHeader", "ListUserImportJobs", "ListUsers", "StartUserImportJob"),
+					"ListUserImportJobs", "ListUsers", "StartUserImportJob"),
 				grant{
 					sid:        "HandLogsRoleToImportJobs",
 					actions:    []string{"iam:PassRole"},
@@ -149,7 +152,6 @@ var steps = []step{
 					conditions: equals("iam:PassedToService", "cognito-idp.amazonaws.com"),
 				},
 				s.onLease(),
-				s.onTable("BatchGetItem", "PutItem", "Query"),
 				s.onRunObjects("GetObject", "PutObject"),
 				s.onMissingObjects(),
 				s.onQueue(newUsersQueue, "DeleteMessage", "ReceiveMessage"),
@@ -161,7 +163,7 @@ var steps = []step{
 		name: "update-users", does: "Restores groups, memberships, disabled flags and links", memory: standardMemory,
 		env: []string{"COGNITO_TPS", "UPDATES_QUEUE_URL", "UPDATES_DEAD_LETTER_QUEUE_URL"},
 		grants: func(s *site) []grant {
-			pools := s.onTargetPools("AdminAddUserToGroup", "AdminDisableUser", "AdminLinkProviderForUser", "CreateGroup", "ListGroups")
+			pools := s.onTargetPools("AdminAddUserToGroup", "AdminDisableUser", "AdminLinkProviderForUser", "CreateGroup")
 			if len(pools) > 0 {
 				pools = append(pools, s.onGroupRoles())
 			}
@@ -179,10 +181,10 @@ var steps = []step{
 		env: []string{"COGNITO_TPS", "NEW_USERS_QUEUE_URL"},
 		grants: func(s *site) []grant {
 			return append(
-				s.onTargetPools("AdminListGroupsForUser", "AdminUpdateUserAttributes", "DescribeUserPool", "ListGroups", "ListUsers", "ListUsersInGroup"),
+				s.onTargetPools("ListGroups", "ListUsers", "ListUsersInGroup"),
 				s.onLease(),
-				s.onTable("BatchGetItem", "PutItem", "Query"),
-				s.onRunObjects("DeleteObject", "DeleteObjectVersion", "GetObject", "PutObject"),
+				s.onRecords("RecordOfNewSubs", "RESTORED-*", "PutItem"),
+				s.onRunObjects("DeleteObjectVersion", "GetObject", "PutObject"),
 				s.onReports("PutObject"),
 				s.onMissingObjects(),
 				s.onVersionListing("runs/"),
