@@ -198,7 +198,7 @@ func shown(value string) string {
 
 // links are the identities linked to a native user.
 func links(u *cognito.User) []string {
-	var identities []identity
+	var identities []struct{ UserID, ProviderName string }
 	if json.Unmarshal([]byte(cmp.Or(u.Attribute("identities"), "[]")), &identities) != nil {
 		return []string{"unreadable"}
 	}

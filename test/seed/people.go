@@ -37,8 +37,8 @@ type identity struct {
 	ProviderName string  `json:"providerName"`
 	ProviderType string  `json:"providerType"`
 	Issuer       *string `json:"issuer"`
-	Primary      string  `json:"primary"`
-	DateCreated  string  `json:"dateCreated"`
+	Primary      bool    `json:"primary"`
+	DateCreated  int64   `json:"dateCreated"` // milliseconds since the epoch
 }
 
 // User states as Cognito names them.
@@ -222,21 +222,23 @@ func (p *person) federate(r *rand.Rand) {
 	p.provider, p.subject = provider.name, subject(r, p.n)
 	p.enabled = true
 	p.email.verified = false
-	p.identities = []identity{newIdentity(provider.name, provider.kind, p.subject, "true", p.created)}
+	p.identities = []identity{newIdentity(provider.name, provider.kind, p.subject, true, p.created)}
 	p.attributes["custom:signup_source"] = "partner"
 }
 
 // link gives the person one or two linked identities, the way an application
-// does it with AdminLinkProviderForUser.
+// does it with AdminLinkProviderForUser. That call refuses users who have an
+// attribute which is not mutable (API reference), so linked users have none.
 func (p *person) link(r *rand.Rand) {
+	delete(p.attributes, "custom:signup_source")
 	for i := range 1 + p.n%2 {
 		provider := providers[(p.n+i)%len(providers)]
-		p.identities = append(p.identities, newIdentity(provider.name, provider.kind, subject(r, p.n), "false", p.modified))
+		p.identities = append(p.identities, newIdentity(provider.name, provider.kind, subject(r, p.n), false, p.modified))
 	}
 }
 
-func newIdentity(provider, kind, subject, primary string, created time.Time) identity {
-	return identity{UserID: subject, ProviderName: provider, ProviderType: kind, Primary: primary, DateCreated: fmt.Sprint(created.UnixMilli())}
+func newIdentity(provider, kind, subject string, primary bool, created time.Time) identity {
+	return identity{UserID: subject, ProviderName: provider, ProviderType: kind, Primary: primary, DateCreated: created.UnixMilli()}
 }
 
 // subject is a user id at a provider; unique because it carries the number.
