@@ -18,6 +18,8 @@ TPS         ?= 25
 FROM        ?=
 # More flags for the demo, for example DEMO_FLAGS="-kill 5".
 DEMO_FLAGS  ?=
+# More for the CDK, in deploy, diff and destroy.
+ARGS        ?=
 # Where `make local` listens.
 PORT        ?= 4599
 
@@ -115,6 +117,22 @@ demo: setup ## export, disaster, restore in the other Region, proof: all on this
 local: setup synth ## the same testbed, kept running for the AWS CLI and SDKs
 	@go build -o .build/local ./test/local
 	@exec .build/local -assembly $(ASSEMBLY) -port $(PORT)
+
+# The assembly that goes to AWS, apart from the one that the testbed deploys.
+deployment := --output .build/cdk.deploy
+
+.PHONY: deploy
+deploy: setup ## deploy into your account; ARGS="-c key=value --profile name"
+	$(cdk) deploy --all $(deployment) $(ARGS)
+
+.PHONY: diff
+diff: setup ## what a deployment would change
+	$(cdk) diff $(deployment) $(ARGS)
+
+.PHONY: destroy
+destroy: setup ## remove the stacks; table, buckets and keys stay, and are named
+	$(cdk) destroy --all $(deployment) $(ARGS)
+	@go run ./stacks/leftovers .build/cdk.deploy
 
 .PHONY: test
 test: setup synth ## all tests: unit, templates, whole workflows on the testbed

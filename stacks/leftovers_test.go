@@ -1,0 +1,38 @@
+package stacks
+
+import (
+	"os/exec"
+	"testing"
+)
+
+// TestLeftovers: what a destroy leaves behind is said in full.
+func TestLeftovers(t *testing.T) {
+	tests := []struct {
+		name string
+		a    *assembly
+		want string
+	}{
+		{"AWS-managed keys", standard(t), `  ap-northeast-1  bucket  cognitobackup-<account>-ap-northeast-1
+  ap-northeast-1  table   CognitoBackup-BackupTable, with its replica in us-west-2
+  us-west-2       bucket  cognitobackup-<account>-us-west-2
+`},
+		{"customer-managed keys", ownKeys(t), `  ap-northeast-1  bucket  cognitobackup-<account>-ap-northeast-1
+  ap-northeast-1  key     Backup table, bucket, queues and topic of CognitoBackup
+  ap-northeast-1  table   CognitoBackup-BackupTable, with its replica in us-west-2
+  us-west-2       bucket  cognitobackup-<account>-us-west-2
+  us-west-2       key     Backup table, bucket, queues and topic of CognitoBackup
+`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			out, err := exec.Command("go", "run", "./leftovers", test.a.dir).CombinedOutput()
+			want := "Left behind on purpose, because a backup must not vanish with the tool that made it:\n\n" + test.want + `
+To take them over again:  make deploy ARGS=--import-existing-resources
+To delete them for good:  docs/deployment.md, "Remove everything"
+`
+			if err != nil || string(out) != want {
+				t.Errorf("%v\ngot\n%s\nwant\n%s", err, out, want)
+			}
+		})
+	}
+}
