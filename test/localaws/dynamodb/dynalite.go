@@ -50,6 +50,9 @@ func CheckInstalled(root string) error {
 // it, where npm would look too.
 func cli(root string) string {
 	name := filepath.Join("node_modules", "dynalite", "cli.js")
+	if absolute, err := filepath.Abs(root); err == nil {
+		root = absolute
+	}
 	for dir := root; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil || dir == filepath.Dir(dir) {
 			return filepath.Join(dir, name)
