@@ -322,13 +322,17 @@ func references(v any, found map[string]bool) {
 					}
 				}
 			case "Fn::Sub":
-				pattern := argument
-				if a, ok := argument.([]any); ok && len(a) > 0 {
+				pattern, variables := argument, map[string]any(nil)
+				if a, ok := argument.([]any); ok && len(a) == 2 {
 					pattern = a[0]
+					variables, _ = a[1].(map[string]any)
 				}
 				for _, groups := range placeholder.FindAllStringSubmatch(text(pattern), -1) {
-					id, _, _ := strings.Cut(strings.TrimSpace(groups[2]), ".")
-					found[id] = true
+					name := strings.TrimSpace(groups[2])
+					id, _, _ := strings.Cut(name, ".")
+					if _, variable := variables[name]; !variable && groups[1] == "" {
+						found[id] = true
+					}
 				}
 			}
 		}
