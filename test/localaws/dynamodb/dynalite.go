@@ -101,9 +101,13 @@ func tryDynalite(ctx context.Context, root, region string) (*dynalite, error) {
 	}
 	d := &dynalite{
 		endpoint: fmt.Sprintf("http://127.0.0.1:%d/", port),
-		client:   &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, MaxConnsPerHost: 64, DisableCompression: true}},
-		cmd:      cmd,
-		exited:   make(chan struct{}),
+		// Node closes a connection that was idle for five seconds; ours close
+		// earlier, so that no request meets one that is just being closed.
+		client: &http.Client{Transport: &http.Transport{
+			MaxIdleConnsPerHost: 64, MaxConnsPerHost: 64, DisableCompression: true, IdleConnTimeout: 2 * time.Second,
+		}},
+		cmd:    cmd,
+		exited: make(chan struct{}),
 	}
 	listening := make(chan bool, 1)
 	go func() {

@@ -1,0 +1,314 @@
+// Package e2e runs whole workflows on the testbed: the synthesized templates
+// and the functions built from the same sources, unchanged, through the real
+// AWS clients.
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cognito-backup/internal/backup"
+	"cognito-backup/internal/step"
+	"cognito-backup/test/localaws"
+	"cognito-backup/test/localaws/cognito"
+	"cognito-backup/test/seed"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+)
+
+const (
+	root       = "../.."
+	assembly   = root + "/cdk.out"
+	table      = "CognitoBackup-BackupTable"
+	patience   = 90 * time.Second // for a workflow to end
+	fasterWait = 20               // waits, import jobs and schedules
+)
+
+// bed is a testbed with both stacks deployed.
+type bed struct {
+	*localaws.Bed
+	t         *testing.T
+	primary   string // Region
+	secondary string
+	pool      string // id of the source pool
+}
+
+// edit changes a template of a copy of the assembly before it is deployed.
+type edit func(stack string, template map[string]any)
+
+// environment sets an environment variable of every function that has it.
+func environment(name, value string) edit {
+	return func(_ string, template map[string]any) {
+		for _, r := range resources(template, "AWS::Lambda::Function") {
+			variables := dig(r, "Properties", "Environment", "Variables")
+			if _, ok := variables[name]; ok {
+				variables[name] = value
+			}
+		}
+	}
+}
+
+// resources returns the resources of a type by logical id.
+func resources(template map[string]any, resourceType string) map[string]map[string]any {
+	found := map[string]map[string]any{}
+	for id, r := range template["Resources"].(map[string]any) {
+		if r := r.(map[string]any); r["Type"] == resourceType {
+			found[id] = r
+		}
+	}
+	return found
+}
+
+func dig(m map[string]any, path ...string) map[string]any {
+	for _, name := range path {
+		next, _ := m[name].(map[string]any)
+		m = next
+	}
+	return m
+}
+
+// copyAssembly copies the cloud assembly and edits its templates.
+func copyAssembly(t *testing.T, edits ...edit) string {
+	t.Helper()
+	dir := t.TempDir()
+	err := filepath.WalkDir(assembly, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("%w; run make synth first", err)
+		}
+		name, err := filepath.Rel(assembly, path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, name)
+		if d.IsDir() {
+			if strings.HasPrefix(name, "asset.") { // binaries: no need to copy them
+				absolute, err := filepath.Abs(path)
+				if err != nil {
+					return err
+				}
+				if err := os.Symlink(absolute, to); err != nil {
+					return err
+				}
+				return filepath.SkipDir
+			}
+			return os.MkdirAll(to, 0o755)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if stack, isTemplate := strings.CutSuffix(name, ".template.json"); isTemplate {
+			var template map[string]any
+			if err := json.Unmarshal(b, &template); err != nil {
+				return err
+			}
+			for _, e := range edits {
+				e(stack, template)
+			}
+			if b, err = json.Marshal(template); err != nil {
+				return err
+			}
+		}
+		return os.WriteFile(to, b, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// start deploys an edited copy of the assembly over a source pool that holds
+// the seed. No schedule has started an export when it returns.
+func start(t *testing.T, source *cognito.Seed, edits ...edit) *bed {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts the testbed")
+	}
+	edits = append(edits, func(_ string, template map[string]any) {
+		for _, r := range resources(template, "AWS::Scheduler::Schedule") {
+			dig(r, "Properties")["State"] = "DISABLED" // exports start when a test says so
+		}
+	})
+	return deploy(t, source, edits...)
+}
+
+func deploy(t *testing.T, source *cognito.Seed, edits ...edit) *bed {
+	t.Helper()
+	dir := copyAssembly(t, edits...)
+	b := &bed{t: t}
+	var err error
+	b.Bed, err = localaws.Start(t.Context(), localaws.Options{Assembly: dir, Source: root, Factor: fasterWait})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		for _, violation := range b.Violations() {
+			t.Error("testbed:", violation)
+		}
+	})
+	for _, stack := range b.Assembly().Stacks {
+		if strings.HasSuffix(stack.Name, "-Primary") {
+			b.primary = stack.Region
+			for _, r := range resources(readTemplate(t, dir, stack.Name), "AWS::Lambda::Function") {
+				if id, ok := dig(r, "Properties", "Environment", "Variables")["PRIMARY_USER_POOL_ID"].(string); ok {
+					b.pool = id
+				}
+			}
+		} else if strings.HasSuffix(stack.Name, "-Secondary") {
+			b.secondary = stack.Region
+		}
+	}
+	full := seed.Empty(source, b.pool) // the same under the id that the templates name
+	full.Users, full.Groups, full.Members = source.Users, source.Groups, source.Members
+	if _, err := b.Cognito(b.primary).Seed(full); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Deploy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func readTemplate(t *testing.T, dir, stack string) map[string]any {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, stack+".template.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var template map[string]any
+	if err := json.Unmarshal(b, &template); err != nil {
+		t.Fatal(err)
+	}
+	return template
+}
+
+func (b *bed) states(region string) *sfn.Client { return sfn.NewFromConfig(b.Config(region)) }
+
+// execution is how an execution ended.
+type execution struct {
+	*sfn.DescribeExecutionOutput
+	arn string
+}
+
+// begin starts a workflow.
+func (b *bed) begin(region, workflow, input string) string {
+	b.t.Helper()
+	stack := "CognitoBackup-Primary"
+	if region != b.primary {
+		stack = "CognitoBackup-Secondary"
+	}
+	arn := b.StateMachineARN(stack, workflow)
+	out, err := b.states(region).StartExecution(b.t.Context(), &sfn.StartExecutionInput{StateMachineArn: &arn, Input: &input})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return *out.ExecutionArn
+}
+
+// await waits for an execution to end.
+func (b *bed) await(region, arn string) execution {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	for {
+		out, err := b.states(region).DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &arn})
+		if err != nil {
+			b.t.Fatalf("waiting for %s: %v", arn, err)
+		}
+		if out.Status != types.ExecutionStatusRunning {
+			return execution{out, arn}
+		}
+		if err := step.Sleep(ctx, 50*time.Millisecond); err != nil {
+			b.t.Fatalf("waiting for %s: %v", arn, err)
+		}
+	}
+}
+
+func (b *bed) run(region, workflow, input string) execution {
+	b.t.Helper()
+	return b.await(region, b.begin(region, workflow, input))
+}
+
+// export runs the ExportWorkflow, which must succeed, and returns the restore point's id.
+func (b *bed) export(input string) string {
+	b.t.Helper()
+	e := b.run(b.primary, "ExportWorkflow", input)
+	if e.Status != types.ExecutionStatusSucceeded {
+		b.fail(e)
+	}
+	var run step.Run
+	if err := json.Unmarshal([]byte(*e.Output), &run); err != nil {
+		b.t.Fatal(err)
+	}
+	return run.RunID
+}
+
+// fail ends the test with what is known of a failed execution.
+func (b *bed) fail(e execution) {
+	b.t.Helper()
+	var cause strings.Builder
+	if e.Cause != nil {
+		fmt.Fprintf(&cause, "%s: %s\n", *e.Error, *e.Cause)
+	}
+	logs := b.AllLogs()
+	for _, name := range sortedKeys(logs) {
+		lines := logs[name]
+		for _, line := range lines[max(0, len(lines)-5):] {
+			fmt.Fprintf(&cause, "%s: %s\n", name, line)
+		}
+	}
+	b.t.Fatalf("%s ended as %s\n%s", e.arn, e.Status, cause.String())
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range maps.Keys(m) {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// store reads the backup table of a Region with the project's own code.
+func (b *bed) store(region string) *backup.Store {
+	return &backup.Store{Table: &backup.DynamoDB{API: dynamodb.NewFromConfig(b.Config(region)), Name: table, Sleep: step.Sleep}}
+}
+
+// asOf reads a restore point and checks it against its commit record.
+func (b *bed) asOf(region, id string) map[backup.Key]backup.Item {
+	b.t.Helper()
+	ctx := b.t.Context()
+	point, err := b.store(region).RestorePoint(ctx, b.pool, id)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	found := map[backup.Key]backup.Item{}
+	var sum backup.Summary
+	for p := (backup.Position{}); !p.Done; {
+		items, next, err := b.store(region).ReadAsOf(ctx, id, backup.Segment{Of: 1}, p)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for _, item := range items {
+			sum.Add(&item)
+			found[item.Key] = item
+		}
+		p = next
+	}
+	if sum != point.Summary {
+		b.t.Fatalf("restore point %s says %+v, the table holds %+v", id, point.Summary, sum)
+	}
+	return found
+}
