@@ -27,6 +27,7 @@ type census struct {
 	chunks []int32
 	people []person
 	index  []ref // claims, by hash
+	fresh  []ref // claims learned since the index was sorted
 	held   []ref // names that only one user can have, by hash
 	made   []ref // names of users whom this import created, by hash
 
@@ -211,8 +212,9 @@ func (c *census) add(e *Entry) {
 	c.people = append(c.people, p)
 }
 
-// sort makes the census searchable; claims may be added until then.
+// sort makes what was added searchable.
 func (c *census) sort() {
+	c.index, c.fresh = append(c.index, c.fresh...), nil
 	byHash := func(a, b ref) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.person, b.person)) }
 	slices.SortFunc(c.index, byHash)
 	slices.SortFunc(c.held, byHash)

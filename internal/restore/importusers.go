@@ -2,20 +2,14 @@ package restore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 
 	"cognito-backup/internal/step"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // UserCreator is what creating users by API needs of Cognito.
@@ -63,8 +57,8 @@ type file struct {
 // partial is what is known of a chunk's users while it is at work.
 type partial struct {
 	Users []userResult // in the chunk's order; no outcome yet: empty
-	// Passwords says that the users who need a random password have theirs.
-	Passwords bool
+	// Usable are the users created by API who have their random password.
+	Usable []bool
 }
 
 // Run works on the files of the round until all chunks have results.
@@ -341,7 +335,7 @@ func (w *importer) finishedChunks(ctx context.Context) (map[string]bool, error) 
 
 // begin gives each user of the chunk the outcome that needs no call.
 func (w *importer) begin(c *chunk) *partial {
-	p := &partial{Users: make([]userResult, len(c.Entries))}
+	p := &partial{Users: make([]userResult, len(c.Entries)), Usable: make([]bool, len(c.Entries))}
 	for i := range c.Entries {
 		e := &c.Entries[i]
 		if e.Present != nil {
@@ -373,23 +367,9 @@ func (w *importer) createChunk(ctx context.Context, name string) (bool, error) {
 	} else if !there {
 		p = w.begin(&c)
 	}
-	before := slices.Clone(p.Users)
-	err := w.createAll(ctx, &c, p)
-	// What is done is written down even when something failed: whoever tries
-	// again then knows whom it created.
-	if !slices.Equal(before, p.Users) {
-		if putErr := w.put(ctx, w.partialKey("import", name), p); putErr != nil {
-			return false, errors.Join(err, putErr)
-		}
-	}
-	if err != nil || slices.ContainsFunc(p.Users, userResult.openAPI) {
+	a := apiWork{importer: w, name: name, chunk: &c, partial: p}
+	if done, err := a.run(ctx); err != nil || !done {
 		return false, err
-	}
-	if !p.Passwords {
-		done, err := w.setPasswords(ctx, &c, p)
-		if err != nil || !done {
-			return false, err
-		}
 	}
 	if slices.ContainsFunc(p.Users, func(u userResult) bool { return u.Outcome == "" }) {
 		return true, nil // the rest waits for the import job
@@ -415,71 +395,4 @@ func (w *importer) announce(ctx context.Context, names []string) error {
 		messages[i] = message{Execution: w.ExecutionName(), Chunk: name}
 	}
 	return w.Updates.send(ctx, messages)
-}
-
-// createAll creates users side by side until all are or the slice is used up.
-func (w *importer) createAll(ctx context.Context, c *chunk, p *partial) error {
-	var mu sync.Mutex
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(w.InFlight)
-	for i := range c.Entries {
-		mu.Lock()
-		open := p.Users[i].openAPI()
-		mu.Unlock()
-		if !open {
-			continue
-		}
-		if w.Expired() || gctx.Err() != nil {
-			break
-		}
-		g.Go(func() error {
-			mu.Lock()
-			result := p.Users[i]
-			mu.Unlock()
-			result, err := w.create(gctx, &c.Entries[i], result)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			p.Users[i] = result
-			mu.Unlock()
-			return nil
-		})
-	}
-	return g.Wait()
-}
-
-// setPasswords gives random passwords to the created users who have a verified
-// address, so that "forgot password" works for them.
-func (w *importer) setPasswords(ctx context.Context, c *chunk, p *partial) (bool, error) {
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(w.InFlight)
-	var mu sync.Mutex
-	refused := map[int]string{}
-	for i := range c.Entries {
-		u := &p.Users[i]
-		if u.Outcome != Restored || u.Path != PathAPI || !w.rules.Recreate(&c.Entries[i].User).Permanent {
-			continue
-		}
-		if w.Expired() || gctx.Err() != nil {
-			return false, g.Wait()
-		}
-		g.Go(func() error {
-			code, err := w.setPassword(gctx, u.Username)
-			if code != "" {
-				mu.Lock()
-				refused[i] = code
-				mu.Unlock()
-			}
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return false, err
-	}
-	for _, i := range slices.Sorted(maps.Keys(refused)) {
-		slog.WarnContext(ctx, "password refused", step.LogExecution, w.Execution, "code", refused[i])
-	}
-	p.Passwords = true
-	return true, nil
 }

@@ -112,7 +112,7 @@ func (c *census) outcome(person uint32, e *Entry, u *userResult) {
 			c.byReason[u.Reason]++
 		}
 		if u.Sub != "" {
-			c.index = append(c.index, ref{c.hash("sub:" + u.Sub), person, ProofRecorded})
+			c.fresh = append(c.fresh, ref{c.hash("sub:" + u.Sub), person, ProofRecorded})
 		} else {
 			for _, name := range c.rules.names(&e.User, u.Username) {
 				c.made = append(c.made, ref{c.hash(name), person, ProofRecorded})
@@ -121,7 +121,7 @@ func (c *census) outcome(person uint32, e *Entry, u *userResult) {
 	case Existing:
 		p.has |= existing
 		if u.Sub != "" {
-			c.index = append(c.index, ref{c.hash("sub:" + u.Sub), person, ProofRecorded})
+			c.fresh = append(c.fresh, ref{c.hash("sub:" + u.Sub), person, ProofRecorded})
 		}
 	case Conflict:
 		p.has |= conflicted

@@ -64,7 +64,6 @@ func (w *importer) settleChunk(ctx context.Context, name string, decide func(*En
 		return nil
 	}
 	if slices.ContainsFunc(p.Users, func(u userResult) bool { return u.Outcome == "" }) {
-		p.Passwords = false
 		return w.put(ctx, w.partialKey("import", name), p)
 	}
 	return w.conclude(ctx, name, &p)

@@ -2,15 +2,16 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 
-	"cognito-backup/internal/pool"
 	"cognito-backup/internal/step"
 
 	"golang.org/x/sync/errgroup"
@@ -37,14 +38,14 @@ type UpdateUsers struct {
 
 // updateCursor is where UpdateUsers left off.
 type updateCursor struct {
-	GroupsDone bool
-	Open       []string // chunks begun, which no message may bring again
-	Idle       int      // slices in a row that found nothing to do
+	Open []string // chunks begun, which no message may bring again
+	Idle int      // slices in a row that found nothing to do
 }
 
 // updatePartial is how far a chunk has come.
 type updatePartial struct {
-	Next int // entries before it are done
+	Next  int         // entries before it are done
+	Calls map[int]int `json:",omitempty"` // calls done of entries from Next on
 	updateResult
 }
 
@@ -69,17 +70,35 @@ type updater struct {
 	round  int
 	cursor updateCursor
 	calls  chan struct{} // a place for each call under way
+	groups *groupCreator
 }
 
+// work creates the groups and updates users side by side: a membership waits
+// for its group only.
 func (u *updater) work(ctx context.Context) (step.Run, error) {
 	u.calls = make(chan struct{}, u.InFlight)
-	if !u.cursor.GroupsDone {
-		done, err := u.createGroups(ctx)
-		if err != nil || !done {
-			return u.pause(ctx, u.cursor, err)
-		}
-		u.cursor.GroupsDone = true
+	groups, err := u.newGroupCreator(ctx)
+	if err != nil {
+		return step.Run{}, err
 	}
+	u.groups = groups
+	var next step.Run
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return groups.create(gctx) })
+	g.Go(func() (err error) {
+		next, err = u.update(gctx)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return step.Run{}, err
+	}
+	if next.Cursor == "" && !groups.done() {
+		return u.SaveCursor(ctx, u.cursor)
+	}
+	return next, nil
+}
+
+func (u *updater) update(ctx context.Context) (step.Run, error) {
 	var round round
 	if err := u.Objects.Get(ctx, u.roundKey(u.round), &round); err != nil {
 		return step.Run{}, err
@@ -93,6 +112,9 @@ func (u *updater) work(ctx context.Context) (step.Run, error) {
 			return u.Next(), nil
 		}
 		if len(chunks) == 0 {
+			if !u.groups.done() {
+				continue // take waits a second for messages
+			}
 			u.cursor.Idle++
 			next, err := u.SaveCursor(ctx, u.cursor)
 			next.WaitSeconds = min(1<<min(u.cursor.Idle/4, 6), 60) // seconds: 1, then doubled every fourth time
@@ -167,7 +189,7 @@ func (u *updater) updateAll(ctx context.Context, chunks []string) error {
 	g.SetLimit(batchLimit)
 	for _, name := range chunks {
 		g.Go(func() error {
-			done, err := u.update(gctx, name)
+			done, err := u.updateChunk(gctx, name)
 			if err != nil || done {
 				return err
 			}
@@ -183,8 +205,8 @@ func (u *updater) updateAll(ctx context.Context, chunks []string) error {
 	return err
 }
 
-// update works on one chunk and says whether it is done.
-func (u *updater) update(ctx context.Context, name string) (bool, error) {
+// updateChunk works on one chunk and says whether it is done.
+func (u *updater) updateChunk(ctx context.Context, name string) (bool, error) {
 	var c chunk
 	var imported importResult
 	if err := u.Objects.Get(ctx, u.chunkKey(name), &c); err != nil {
@@ -193,20 +215,21 @@ func (u *updater) update(ctx context.Context, name string) (bool, error) {
 	if err := u.Objects.Get(ctx, u.importResultKey(name), &imported); err != nil {
 		return false, err
 	}
-	var p updatePartial
+	p := updatePartial{}
 	if _, err := u.get(ctx, u.partialKey("update", name), &p); err != nil {
 		return false, err
 	}
-	begun := p.Next
+	before := p.Done + len(p.Failures)
 	err := u.entries(ctx, &c, &imported, &p)
 	if p.Next < len(c.Entries) {
 		// Written down even when something failed, so that the next attempt does
 		// not begin the chunk again.
-		if p.Next > begun {
-			if putErr := u.put(context.WithoutCancel(ctx), u.partialKey("update", name), p); putErr != nil && err == nil {
-				err = putErr
-			}
+		if p.Done+len(p.Failures) > before {
+			err = errors.Join(err, u.put(context.WithoutCancel(ctx), u.partialKey("update", name), p))
 		}
+		return false, err
+	}
+	if err != nil {
 		return false, err
 	}
 	if err := u.bury(ctx, name, p.Failures); err != nil {
@@ -215,44 +238,92 @@ func (u *updater) update(ctx context.Context, name string) (bool, error) {
 	return true, u.put(ctx, u.updateResultKey(name), p.updateResult)
 }
 
-// entries works through the chunk's entries, several at once, and leaves in p
-// how far all of them are done.
+// entries works on all entries of a chunk side by side until they are done or
+// the slice is used up, and leaves in p how far each has come.
 func (u *updater) entries(ctx context.Context, c *chunk, imported *importResult, p *updatePartial) error {
-	const window = 50 // entries between two looks at the clock
-	for p.Next < len(c.Entries) && !u.Expired() {
-		end := min(p.Next+window, len(c.Entries))
-		var mu sync.Mutex
-		done, failures := 0, []updateFailure(nil)
-		g, gctx := errgroup.WithContext(ctx)
-		for i := p.Next; i < end; i++ {
-			if i >= len(imported.Users) || !imported.Users[i].eligible() {
-				continue
-			}
-			for _, t := range tasks(&c.Entries[i], &imported.Users[i]) {
-				select {
-				case u.calls <- struct{}{}:
-				case <-gctx.Done():
-					return g.Wait()
-				}
-				g.Go(func() error {
-					defer func() { <-u.calls }()
-					failure, err := u.carryOut(gctx, t)
-					mu.Lock()
-					defer mu.Unlock()
-					if failure != nil {
-						failures = append(failures, *failure)
-					} else if err == nil {
-						done++
-					}
-					return err
-				})
-			}
+	var mu sync.Mutex
+	calls := make(map[int]int, len(p.Calls)) // of entries that are not done
+	g, gctx := errgroup.WithContext(ctx)
+	for i := p.Next; i < len(c.Entries); i++ {
+		if i >= len(imported.Users) || !imported.Users[i].eligible() {
+			continue
 		}
-		if err := g.Wait(); err != nil {
+		all := tasks(&c.Entries[i], &imported.Users[i])
+		done := p.Calls[i]
+		if done >= len(all) {
+			continue
+		}
+		calls[i] = done
+		g.Go(func() error {
+			return u.entry(gctx, all[done:], func(failure *updateFailure) {
+				mu.Lock()
+				defer mu.Unlock()
+				if calls[i]++; calls[i] == len(all) {
+					delete(calls, i)
+				}
+				if failure != nil {
+					p.Failures = append(p.Failures, *failure)
+				} else {
+					p.Done++
+				}
+			})
+		})
+	}
+	err := g.Wait()
+	u.progress(c, imported, p, calls)
+	return err
+}
+
+// progress brings p up to date: entries before Next are done, and of those
+// after it Calls says how many calls are.
+func (u *updater) progress(c *chunk, imported *importResult, p *updatePartial, open map[int]int) {
+	for p.Next < len(c.Entries) {
+		if _, isOpen := open[p.Next]; isOpen {
+			break
+		}
+		p.Next++
+	}
+	p.Calls = map[int]int{}
+	for i := p.Next; i < min(len(c.Entries), len(imported.Users)); i++ {
+		if done, isOpen := open[i]; isOpen {
+			p.Calls[i] = done
+		} else if imported.Users[i].eligible() {
+			p.Calls[i] = len(tasks(&c.Entries[i], &imported.Users[i]))
+		}
+	}
+}
+
+// perUser is the least time between two calls for the same user: Cognito
+// allows ten writes a second for each (developer guide, "Quotas").
+const perUser = 110 * time.Millisecond
+
+// entry makes the calls for one user one after the other. It returns without
+// error when the slice is used up.
+func (u *updater) entry(ctx context.Context, all []task, done func(*updateFailure)) error {
+	var last time.Time
+	for _, t := range all {
+		if t.kind == kindMembership && !u.groups.await(ctx, t.group) {
+			return ctx.Err()
+		}
+		if err := step.Sleep(ctx, perUser-time.Since(last)); err != nil {
 			return err
 		}
-		p.Next, p.Done = end, p.Done+done
-		p.Failures = append(p.Failures, failures...)
+		select {
+		case u.calls <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if u.Expired() {
+			<-u.calls
+			return nil
+		}
+		last = time.Now()
+		failure, err := u.carryOut(ctx, t)
+		<-u.calls
+		if err != nil {
+			return err
+		}
+		done(failure)
 	}
 	return nil
 }
@@ -358,106 +429,4 @@ func (f *updateFailure) key() string {
 		return "GROUP_MEMBER-" + f.Sub + " " + f.Name
 	}
 	return "USER-" + f.Sub
-}
-
-// groupResult is what became of a group.
-type groupResult struct {
-	Outcome Outcome
-	Reason  string `json:",omitempty"`
-	Detail  string `json:",omitempty"`
-}
-
-// createGroups creates the groups of the restore point, or those of them that
-// the target lacks. It begins anew when it did not get through: a group that
-// exists costs one call.
-func (u *updater) createGroups(ctx context.Context) (bool, error) {
-	results := map[string]groupResult{}
-	if _, err := u.get(ctx, u.groupResultsKey(), &results); err != nil {
-		return false, err
-	}
-	groups, err := u.groupsToCreate(ctx)
-	if err != nil {
-		return false, err
-	}
-	var mu sync.Mutex
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(min(u.InFlight, 8)) // five calls a second are allowed
-	complete := true
-	for i := range groups {
-		mu.Lock()
-		_, known := results[groups[i].Name]
-		mu.Unlock()
-		if known {
-			continue
-		}
-		if u.Expired() {
-			complete = false
-			break
-		}
-		g.Go(func() error {
-			result, err := u.createGroup(gctx, &groups[i])
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			results[groups[i].Name] = result
-			mu.Unlock()
-			return nil
-		})
-	}
-	err = g.Wait()
-	if putErr := u.put(context.WithoutCancel(ctx), u.groupResultsKey(), results); err == nil {
-		err = putErr
-	}
-	return complete, err
-}
-
-func (u *updater) groupsToCreate(ctx context.Context) ([]pool.Group, error) {
-	var frozen Frozen
-	if err := u.Objects.Get(ctx, u.frozenKey(), &frozen); err != nil {
-		return nil, err
-	}
-	var all []pool.Group
-	for n := range frozen.Groups {
-		var groups []pool.Group
-		if err := u.Objects.Get(ctx, u.groupsKey(n), &groups); err != nil {
-			return nil, err
-		}
-		all = append(all, groups...)
-	}
-	if u.plan.Input.Mode != MissingOnly {
-		return all, nil
-	}
-	var missing []string
-	if err := u.Objects.Get(ctx, u.missingGroupsKey(), &missing); err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(all, func(g pool.Group) bool { return !slices.Contains(missing, g.Name) }), nil
-}
-
-func (u *updater) createGroup(ctx context.Context, g *pool.Group) (groupResult, error) {
-	in := &idp.CreateGroupInput{UserPoolId: &u.plan.Target.ID, GroupName: &g.Name, Precedence: g.Precedence}
-	if g.Description != "" {
-		in.Description = &g.Description
-	}
-	if g.RoleARN != "" {
-		in.RoleArn = &g.RoleARN
-	}
-	_, err := u.API.CreateGroup(ctx, in)
-	if err == nil {
-		return groupResult{Outcome: Restored}, nil
-	}
-	reason, code := refusal(err)
-	switch code {
-	case "GroupExistsException":
-		// Of this import, whose answer was lost, or of somebody who prepared the
-		// pool: verification compares it with the restore point.
-		return groupResult{Outcome: Existing}, nil
-	case "AccessDeniedException", "NotAuthorizedException":
-		reason = ReasonNoPermission
-	}
-	if reason == "" {
-		return groupResult{}, fmt.Errorf("create a group: %w", err)
-	}
-	return groupResult{Outcome: Failed, Reason: reason, Detail: code}, nil
 }
