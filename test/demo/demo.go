@@ -76,6 +76,17 @@ func (d *demo) trouble() {
 	if !d.verbose {
 		return
 	}
+	for _, region := range []string{d.expects.primary, d.expects.secondary} {
+		service := d.bed.Cognito(region)
+		for _, operation := range slices.Sorted(maps.Keys(service.Counts())) {
+			var rates []string
+			began := service.Seconds(operation)[0].Time
+			for _, s := range service.Seconds(operation) {
+				rates = append(rates, fmt.Sprintf("%.0fs:%d", s.Time.Sub(began).Seconds(), s.Succeeded))
+			}
+			d.out.line("%s %s from %s: %s", region, operation, began.Format(time.TimeOnly), strings.Join(rates, " "))
+		}
+	}
 	refused := map[string]int{}
 	for _, r := range d.bed.Requests() {
 		if r.Status >= 400 || r.Status == 0 {
