@@ -3,6 +3,9 @@ package stacks
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -694,4 +697,54 @@ func TestImportUserPoolIDs(t *testing.T) {
 	if got := pools("Primary"); got != nil {
 		t.Errorf("the primary Region's import may touch %v, though no pool of that Region is named", got)
 	}
+}
+
+var (
+	variableInCode = regexp.MustCompile(`"([A-Z]+(?:_[A-Z]+)+)"`)
+	sourceFolders  = []string{"../lambdas", "../internal"}
+)
+
+// TestEnvironmentMatchesTheCode: what a function's main.go asks for it is
+// given, and nothing is given that no code asks for.
+func TestEnvironmentMatchesTheCode(t *testing.T) {
+	asked := map[string]bool{}
+	for _, folder := range sourceFolders {
+		for name := range variablesIn(t, folder) {
+			asked[name] = true
+		}
+	}
+	tmpl := standard(t).template(t, "Primary")
+	for _, step := range steps {
+		f := tmpl.named(t, "AWS::Lambda::Function", "FunctionName", "CognitoBackup-"+step.name)
+		given := f.at("Environment.Variables").(map[string]any)
+		for name := range variablesIn(t, "../lambdas/"+step.name) {
+			if given[name] == nil {
+				t.Errorf("%s asks for %s, which it is not given", step.name, name)
+			}
+		}
+		for name := range given {
+			if !asked[name] {
+				t.Errorf("%s is given %s, for which no code asks", step.name, name)
+			}
+		}
+	}
+}
+
+// variablesIn is the names of environment variables in the code of a folder.
+func variablesIn(t *testing.T, folder string) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, match := range variableInCode.FindAllSubmatch(read(t, path), -1) {
+			found[string(match[1])] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
