@@ -74,6 +74,7 @@ type world struct {
 	serial        bool             // one group at a time
 	clock         func() time.Time // of the slices; now when nil
 	kill          func()           // arms a crash before each step
+	wrap          func(name string, s step.Step) step.Step
 }
 
 func newWorld() *world {
@@ -117,8 +118,11 @@ func (w *world) export(ctx context.Context, steps int) (string, *steptest.Workfl
 		if w.kill != nil {
 			w.kill()
 		}
+		if w.wrap != nil {
+			s.step = w.wrap(s.name, s.step)
+		}
 		err := flow.Do(ctx, s.name, s.step)
-		for errors.Is(err, errKilled) {
+		for errors.Is(err, errKilled) || errors.Is(err, errLost) {
 			err = flow.Do(ctx, s.name, s.step)
 		}
 		if err != nil {

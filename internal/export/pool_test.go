@@ -32,6 +32,7 @@ type fakePool struct {
 	repeatUser  bool           // the last user of a page is also the first of the next
 	onCall      func(call int) // runs before each listing call
 	calls       int
+	latency     time.Duration // of a listing call
 }
 
 func newPool() *fakePool {
@@ -103,6 +104,7 @@ func (p *fakePool) turn(all []string, token *string) ([]string, *string, error) 
 }
 
 func (p *fakePool) ListUsers(_ context.Context, in *idp.ListUsersInput, _ ...func(*idp.Options)) (*idp.ListUsersOutput, error) {
+	time.Sleep(p.latency)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	prefix := ""
@@ -121,6 +123,7 @@ func (p *fakePool) ListUsers(_ context.Context, in *idp.ListUsersInput, _ ...fun
 }
 
 func (p *fakePool) ListGroups(_ context.Context, in *idp.ListGroupsInput, _ ...func(*idp.Options)) (*idp.ListGroupsOutput, error) {
+	time.Sleep(p.latency)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	page, next, err := p.turn(slices.Sorted(maps.Keys(p.groups)), in.NextToken)
@@ -138,6 +141,7 @@ func (p *fakePool) ListGroups(_ context.Context, in *idp.ListGroupsInput, _ ...f
 }
 
 func (p *fakePool) ListUsersInGroup(_ context.Context, in *idp.ListUsersInGroupInput, _ ...func(*idp.Options)) (*idp.ListUsersInGroupOutput, error) {
+	time.Sleep(p.latency)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ok := p.groups[*in.GroupName]; !ok || p.gone {
