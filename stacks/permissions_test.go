@@ -46,14 +46,17 @@ func firstDifference(got, want string) string {
 
 // TestBothRegionsGrantTheSame: the document shows the primary Region's
 // functions; those of the secondary differ in nothing but the Region, and in
-// the ExportWorkflow, which is not there.
+// what concerns the ExportWorkflow, which is not there.
 func TestBothRegionsGrantTheSame(t *testing.T) {
 	primary, secondary := functionGrants(t, standard(t).template(t, "Primary")), functionGrants(t, standard(t).template(t, "Secondary"))
 	for function, grants := range secondary {
-		want := slices.DeleteFunc(strings.Split(rows(primary[function]), "\n"), func(row string) bool { return strings.Contains(row, "| Executions |") })
-		got := slices.DeleteFunc(strings.Split(rows(grants), "\n"), func(row string) bool { return strings.Contains(row, "| Executions |") })
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: in the secondary Region\n%s\nin the primary\n%s", function, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		shared := func(statements []statement) string {
+			return rows(slices.DeleteFunc(slices.Clone(statements), func(s statement) bool {
+				return s.sid == "Executions" || function == "send-message" && s.sid == "RestorePoints"
+			}))
+		}
+		if got, want := shared(grants), shared(primary[function]); got != want {
+			t.Errorf("%s: in the secondary Region\n%s\nin the primary\n%s", function, got, want)
 		}
 	}
 }

@@ -99,7 +99,8 @@ var steps = []step{
 		grants: func(s *site) []grant {
 			return []grant{
 				s.onLease(),
-				s.onTable("BatchGetItem", "DeleteItem", "PutItem", "Query", "Scan"),
+				s.onTable("DeleteItem", "PutItem", "Scan"),
+				s.onRecords("RestorePoints", "EXPORT-*", "Query"),
 				s.onRunObjects("GetObject", "PutObject"),
 				s.onListing("runs/"),
 				s.onQueue(cleanUpQueue, "DeleteMessage", "ReceiveMessage", "SendMessage"),
@@ -196,12 +197,15 @@ var steps = []step{
 		name: "send-message", does: "Tells people how a workflow ended", memory: standardMemory,
 		env: []string{"TOPIC_ARN", "SNS_PREFERENCE"},
 		grants: func(s *site) []grant {
-			return []grant{
+			grants := []grant{
 				{sid: "Notify", actions: []string{"sns:Publish"}, resources: []string{s.ref("sns", "", "Notifications")}},
 				s.onExecutions("DescribeExecution", "GetExecutionHistory"),
-				s.onRecords("RestorePoints", "EXPORT-*", "Query"),
 				s.onRunObjects("GetObject"),
 			}
+			if s.isPrimary() { // where there are exports to tell of
+				grants = append(grants, s.onRecords("RestorePoints", "EXPORT-*", "Query"))
+			}
+			return grants
 		},
 	},
 }
