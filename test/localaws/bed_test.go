@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,14 +14,19 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
+	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/localaws/faults"
 	"cognito-backup/test/localaws/wire"
 )
@@ -354,4 +360,66 @@ func TestStartRefuses(t *testing.T) {
 			t.Errorf("error: %v", err)
 		}
 	})
+}
+
+func TestUnsignedSignIn(t *testing.T) {
+	bed := startBed(t, map[string]any{"Resources": map[string]any{}})
+	pool, err := bed.Cognito(here).Seed(&cognito.Seed{Clients: []cognito.Client{{ClientId: "app", ClientName: "app"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	anybody := bed.Config(here)
+	anybody.Credentials = aws.AnonymousCredentials{}
+	client := cognitoidentityprovider.NewFromConfig(anybody)
+	_, err = client.ConfirmSignUp(t.Context(), &cognitoidentityprovider.ConfirmSignUpInput{ClientId: aws.String("app"), Username: aws.String("nobody"), ConfirmationCode: aws.String("1")})
+	if c := code(err); c != "UserNotFoundException" && c != "ExpiredCodeException" {
+		t.Errorf("ConfirmSignUp of nobody: %v", err)
+	}
+	_, err = client.DescribeUserPoolClient(t.Context(), &cognitoidentityprovider.DescribeUserPoolClientInput{ClientId: aws.String("app"), UserPoolId: &pool})
+	if code(err) != "MissingAuthenticationTokenException" {
+		t.Errorf("an unsigned call that needs a signature: %v", err)
+	}
+}
+
+// TestOtherProtocols calls what speaks neither JSON 1.x nor S3.
+func TestOtherProtocols(t *testing.T) {
+	bed := startBed(t, template())
+	identity, err := sts.NewFromConfig(bed.Config(here)).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	if err != nil || aws.ToString(identity.Account) != wire.Account {
+		t.Errorf("identity %+v, %v", identity, err)
+	}
+	schedules, err := scheduler.NewFromConfig(bed.Config(here)).ListSchedules(t.Context(), &scheduler.ListSchedulesInput{})
+	if err != nil || len(schedules.Schedules) != 0 {
+		t.Errorf("schedules %+v, %v", schedules, err)
+	}
+	invoke := func(name, kind string) *http.Response {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, bed.Endpoint()+"/2015-03-31/functions/"+name+"/invocations", strings.NewReader(`{"Do":"echo","Text":"hi"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Amz-Invocation-Type", kind)
+		if err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: "k", SecretAccessKey: "s"}, r, "x", "lambda", here, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { response.Body.Close() })
+		return response
+	}
+	answer, err := io.ReadAll(invoke("T-probe", "RequestResponse").Body)
+	if err != nil || !strings.Contains(string(answer), `"Text":"hi"`) {
+		t.Errorf("Invoke: %s, %v", answer, err)
+	}
+	if status := invoke("T-probe", "Event").StatusCode; status != http.StatusAccepted {
+		t.Errorf("Invoke of an event: %d", status)
+	}
+	if status := invoke("T-none", "RequestResponse").StatusCode; status != http.StatusNotFound {
+		t.Errorf("Invoke of no function: %d", status)
+	}
+	log := bed.Requests()
+	if last := log[len(log)-1]; last.Service != "lambda" || last.Operation != "Invoke" || last.Code != "ResourceNotFoundException" {
+		t.Errorf("request log ends with %+v", last)
+	}
 }

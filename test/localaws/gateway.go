@@ -68,9 +68,10 @@ func (b *Bed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amzn-Requestid", x.id)
 	var refused *wire.Error
 	if x.caller, refused = b.authenticate(r); refused != nil {
-		x.operation = strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AWSCognitoIdentityProviderService.")
-		x.writeError(refused)
-		return
+		if !x.unsigned() {
+			x.writeError(refused)
+			return
+		}
 	}
 	if b.regionDown(x.caller.region) {
 		x.drop()
@@ -87,6 +88,35 @@ func (b *Bed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		x.serveModelled()
 	}
+}
+
+// unsignedOperations need no signature and name the app client instead.
+var unsignedOperations = map[string]bool{"ConfirmSignUp": true, "SignUp": true}
+
+// unsigned recognizes what an app's users call without credentials, and finds
+// the Region by the app client.
+func (x *exchange) unsigned() bool {
+	m := model.ByTarget(x.r.Header.Get("X-Amz-Target"))
+	_, operation, _ := strings.Cut(x.r.Header.Get("X-Amz-Target"), ".")
+	if m == nil || m.SigningName != "cognito-idp" || !unsignedOperations[operation] {
+		return false
+	}
+	body, err := io.ReadAll(io.LimitReader(x.r.Body, maxBody))
+	if err != nil {
+		return false
+	}
+	x.r.Body = io.NopCloser(bytes.NewReader(body))
+	var input struct{ ClientId string }
+	if json.Unmarshal(body, &input) != nil || input.ClientId == "" {
+		return false
+	}
+	for _, name := range x.bed.Regions() {
+		if x.bed.regional(name).cognito.HasClient(input.ClientId) {
+			x.caller = caller{region: name, service: "cognito-idp", principal: wire.Principal{}}
+			return true
+		}
+	}
+	return false
 }
 
 // exchange is one request on its way through the gateway.

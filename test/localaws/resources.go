@@ -411,7 +411,7 @@ func (b *Bed) createStateMachine(_ context.Context, r cloudformation.Resource) (
 	}
 	role := p.String("RoleArn")
 	if d := b.iam.CanAssume("states.amazonaws.com", role, nil); !d.Allowed {
-		return cloudformation.Created{}, fmt.Errorf("Step Functions cannot assume the role %s: %s", role, d.Reason)
+		return cloudformation.Created{}, fmt.Errorf("the role %s cannot be assumed by Step Functions: %s", role, d.Reason)
 	}
 	name := physicalName(r, "StateMachineName")
 	arn, err := b.regional(r.Stack.Region).states.Create(name, definition, role)

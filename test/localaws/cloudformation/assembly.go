@@ -26,6 +26,8 @@ type Stack struct {
 	DependsOn []string // artifact ids of stacks
 	Template  *Template
 	Assets    map[string]string // object key in the asset bucket → file or directory
+
+	file string // of the template, in the assembly's directory
 }
 
 // Template is a CloudFormation template, decoded with json.Number.
@@ -89,7 +91,7 @@ func Open(dir string) (*Assembly, error) {
 		if err != nil {
 			return nil, fmt.Errorf("stack %s: %w", id, err)
 		}
-		stack := &Stack{ID: id, Name: artifact.Properties.StackName, Region: region, Template: &Template{}, Assets: map[string]string{}}
+		stack := &Stack{ID: id, Name: artifact.Properties.StackName, Region: region, Template: &Template{}, Assets: map[string]string{}, file: artifact.Properties.TemplateFile}
 		if stack.Name == "" {
 			stack.Name = id
 		}

@@ -161,12 +161,12 @@ func TestErrors(t *testing.T) {
 	for name, c := range map[string]struct{ template, want string }{
 		"unknown type":      {`{"Resources":{"X":{"Type":"AWS::Odd::Thing"}}}`, "stack S-One: resource X: the testbed does not know the type AWS::Odd::Thing"},
 		"unknown function":  {`{"Resources":{"X":{"Type":"T","Properties":{"P":{"Fn::GetAZs":""}}}}}`, "stack S-One: resource X (T): P: the testbed does not know the function Fn::GetAZs"},
-		"unknown reference": {`{"Resources":{"X":{"Type":"T","Properties":{"P":{"Ref":"Y"}}}}}`, "Ref to Y, which does not exist"},
+		"unknown reference": {`{"Resources":{"X":{"Type":"T","Properties":{"P":{"Ref":"Y"}}}}}`, "reference to Y, which does not exist"},
 		"unknown attribute": {`{"Resources":{"Y":{"Type":"T"},"X":{"Type":"T","Properties":{"P":{"Fn::GetAtt":["Y","Color"]}}}}}`, "the testbed knows no attribute Color of Y (T)"},
 		"no default":        {`{"Parameters":{"N":{"Type":"String"}},"Resources":{"X":{"Type":"T","Properties":{"P":{"Ref":"N"}}}}}`, "parameter N has no default"},
 		"circle":            {`{"Resources":{"X":{"Type":"T","DependsOn":"Y"},"Y":{"Type":"T","Properties":{"P":{"Ref":"X"}}}}}`, "circle: X → Y → X"},
 		"provider":          {`{"Resources":{"X":{"Type":"T","Properties":{"Fail":"1"}}}}`, "stack S-One: resource X (T): as told"},
-		"output":            {`{"Resources":{},"Outputs":{"O":{"Value":{"Ref":"Y"}}}}`, "stack S-One: output O: Ref to Y"},
+		"output":            {`{"Resources":{},"Outputs":{"O":{"Value":{"Ref":"Y"}}}}`, "stack S-One: output O: reference to Y"},
 		"not JSON":          {`{`, "S-One.template.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -193,5 +193,36 @@ func TestProperties(t *testing.T) {
 	}
 	if string(p.JSON("doc")) != `{"x":1}` || string(p.JSON("a", "d")) != `["x",1]` || p.JSON("none") != nil {
 		t.Error("JSON")
+	}
+}
+
+func TestCopyWithoutPermission(t *testing.T) {
+	dir := write(t, map[string]string{"S-One": `{"Resources":{
+		"exportusersRolePolicy":{"Type":"AWS::IAM::Policy","Properties":{"PolicyDocument":{"Statement":[
+			{"Effect":"Allow","Action":["a:One","a:Two"],"Resource":"*"},{"Effect":"Allow","Action":"a:One","Resource":"*"},{"Effect":"Deny","Action":"a:One","Resource":"*"}]}}},
+		"otherRolePolicy":{"Type":"AWS::IAM::Policy","Properties":{"PolicyDocument":{"Statement":{"Effect":"Allow","Action":"a:One","Resource":"*"}}}}}}`}, nil)
+	to := filepath.Join(t.TempDir(), "copy")
+	err := Copy(dir, to, func(stack string, template map[string]any) error {
+		if n := TakePermission(template, "exportusers", "a:One"); n != 2 || stack != "S-One" {
+			t.Errorf("%d taken in stack %s", n, stack)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := Open(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	statements := func(id string) string {
+		p := Properties(a.Stacks[0].Template.Resources[id].Properties)
+		return string(p.JSON("PolicyDocument", "Statement"))
+	}
+	if got := statements("exportusersRolePolicy"); got != `[{"Action":["a:Two","none:None"],"Effect":"Allow","Resource":"*"},{"Action":["none:None"],"Effect":"Allow","Resource":"*"},{"Action":"a:One","Effect":"Deny","Resource":"*"}]` {
+		t.Errorf("statements %s", got)
+	}
+	if got := statements("otherRolePolicy"); !strings.Contains(got, "a:One") {
+		t.Errorf("another function's statements %s", got)
 	}
 }

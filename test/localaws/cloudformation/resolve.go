@@ -161,7 +161,7 @@ func (s *scope) ref(id string) (any, error) {
 	if c, ok := s.created[id]; ok {
 		return c.Ref, nil
 	}
-	return nil, fmt.Errorf("Ref to %s, which does not exist", id)
+	return nil, fmt.Errorf("reference to %s, which does not exist", id)
 }
 
 func (s *scope) getAttArgument(argument any) (id, attribute string, err error) {
@@ -185,7 +185,7 @@ func (s *scope) getAttArgument(argument any) (id, attribute string, err error) {
 func (s *scope) getAtt(id, attribute string) (any, error) {
 	c, ok := s.created[id]
 	if !ok {
-		return nil, fmt.Errorf("Fn::GetAtt of %s, which does not exist", id)
+		return nil, fmt.Errorf("reference to an attribute of %s, which does not exist", id)
 	}
 	v, ok := c.Attributes[attribute]
 	if !ok {

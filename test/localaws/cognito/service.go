@@ -70,6 +70,13 @@ func (s *Service) Close() {
 	s.jobs.Wait()
 }
 
+// HasClient reports whether an app client of this id is in the Region.
+func (s *Service) HasClient(id string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.clients[id] != nil
+}
+
 // Settings are the quotas and faults of this Region.
 func (s *Service) Settings() *Settings { return &s.settings }
 

@@ -34,6 +34,8 @@ type process struct {
 	server  *http.Server
 	token   string
 	started time.Time
+	out     *logWriter
+	err     *logWriter
 	work    chan *invocation // at most one waits
 	exited  chan struct{}
 
@@ -56,8 +58,8 @@ func (s *Service) start(f *function) (*process, error) {
 	p.cmd = exec.Command(f.Binary)
 	p.cmd.Dir = filepath.Dir(f.Binary)
 	p.cmd.Env = s.environment(f, p.token, listener.Addr().String())
-	p.cmd.Stdout = &logWriter{s, f, random(4)}
-	p.cmd.Stderr = &logWriter{s, f, random(4)}
+	p.out, p.err = &logWriter{s: s, f: f}, &logWriter{s: s, f: f}
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
 	p.cmd.SysProcAttr = ownGroup()
 	p.cmd.WaitDelay = time.Second
 	if err := p.cmd.Start(); err != nil {
@@ -379,6 +381,8 @@ func (p *process) wait() {
 	p.current = nil
 	exitType, reason := p.exitType, p.reason
 	p.mu.Unlock()
+	p.out.flush()
+	p.err.flush()
 	close(p.exited)
 	p.server.Close()
 
@@ -410,23 +414,29 @@ func (p *process) wait() {
 	p.record(inv, failure(exitType, inv.id, reason), 0, time.Since(p.began(inv)), 0)
 }
 
-// logWriter turns one output stream of a process into log lines.
+// logWriter turns one output stream of a process into log lines. Only the
+// goroutine that copies the stream uses it, and flush after that has ended.
 type logWriter struct {
-	s      *Service
-	f      *function
-	stream string
+	s       *Service
+	f       *function
+	partial string // line without its end so far
 }
 
 func (w *logWriter) Write(b []byte) (int, error) {
-	w.f.mu.Lock()
-	text := w.f.partial[w.stream] + string(b)
-	lines := strings.Split(text, "\n")
-	w.f.partial[w.stream] = lines[len(lines)-1]
-	w.f.mu.Unlock()
+	lines := strings.Split(w.partial+string(b), "\n")
+	w.partial = lines[len(lines)-1]
 	for _, line := range lines[:len(lines)-1] {
 		w.f.log(w.s, line)
 	}
 	return len(b), nil
+}
+
+// flush logs a last line that has no end.
+func (w *logWriter) flush() {
+	if w.partial != "" {
+		w.f.log(w.s, w.partial)
+		w.partial = ""
+	}
 }
 
 func (f *function) log(s *Service, line string) {

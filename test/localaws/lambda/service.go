@@ -80,7 +80,6 @@ type function struct {
 	processes map[*process]bool
 	running   int // invocations in progress
 	logs      []string
-	partial   map[string]string // unfinished line per stream
 }
 
 // New makes a service without functions. Processes reach AWS at endpoint; what
@@ -110,7 +109,7 @@ func (s *Service) Create(f Function) error {
 	if size > maxEnvironment {
 		return fmt.Errorf("the environment variables take %d bytes; Lambda allows %d", size, maxEnvironment)
 	}
-	fn := &function{Function: f, accessKey: "ASIA" + strings.ToUpper(random(8)), processes: map[*process]bool{}, partial: map[string]string{}}
+	fn := &function{Function: f, accessKey: "ASIA" + strings.ToUpper(random(8)), processes: map[*process]bool{}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.functions[f.ARN] != nil {
