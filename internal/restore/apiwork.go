@@ -11,7 +11,7 @@ import (
 
 // apiBatch is how many users are created before it is written down whom: few
 // enough to find them again after a crash, many enough that S3 does not count.
-const apiBatch = 100
+const apiBatch = 50
 
 // apiWork creates the users of one chunk who go by API. Batch by batch, the
 // created users are written down and then get their passwords while the next

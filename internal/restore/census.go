@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"cognito-backup/internal/pool"
 
@@ -30,6 +31,8 @@ type census struct {
 	fresh  []ref // claims learned since the index was sorted
 	held   []ref // names that only one user can have, by hash
 	made   []ref // names of users whom this import created, by hash
+	maybe  []ref // names of users whom an import that was stopped was creating, by hash
+	since  time.Time
 
 	linkSets map[uint32][]uint64 // hashes of linked identities
 
@@ -130,7 +133,7 @@ func (c *census) hash(parts ...string) uint64 {
 
 // load reads the frozen chunks and groups and builds the census.
 func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen) (*census, error) {
-	c := &census{rules: plan.rules(), key: plan.Key, round: plan.first(), groupNo: map[string]uint16{}, linkSets: map[uint32][]uint64{},
+	c := &census{rules: plan.rules(), key: plan.Key, round: plan.first(), since: plan.Since().Add(-clockSkew), groupNo: map[string]uint16{}, linkSets: map[uint32][]uint64{},
 		notes: map[uint32]userResult{}, byReason: map[string]int64{},
 		noFlag: map[uint32]updateFailure{}, noGroup: map[int]updateFailure{}}
 	for n := range frozen.Groups {
@@ -219,6 +222,7 @@ func (c *census) sort() {
 	slices.SortFunc(c.index, byHash)
 	slices.SortFunc(c.held, byHash)
 	slices.SortFunc(c.made, byHash)
+	slices.SortFunc(c.maybe, byHash)
 }
 
 // find calls do for every reference to the value.
@@ -276,9 +280,14 @@ func (c *census) observe(u *pool.User) (uint32, bool) {
 	for _, proof := range c.rules.proofs(u) {
 		c.find(c.index, proof.Value, better)
 	}
-	if len(c.made) > 0 && u.Status != pool.ExternalProvider {
+	if u.Status != pool.ExternalProvider {
 		for _, name := range c.rules.names(u, u.Username) {
 			c.find(c.made, name, better)
+			c.find(c.maybe, name, func(r ref) {
+				if reachableByImportOnly(u, c.since) && c.fingerprint(c.rules.comparable(u)) == c.people[r.person].print {
+					better(r)
+				}
+			})
 		}
 	}
 	matched := best.proof != NoProof && c.claim(best, u)

@@ -130,8 +130,8 @@ func (w *importer) judge(e *Entry, result userResult, holders []pool.User) userR
 }
 
 // since is from when on users may be of this import or an unfinished one
-// before it. The minute is for clocks that do not agree.
-func (w *importer) since() time.Time { return w.plan.Since().Add(-time.Minute) }
+// before it.
+func (w *importer) since() time.Time { return w.plan.Since().Add(-clockSkew) }
 
 // holdsName says that the target's user has a name by which the other would be
 // created.

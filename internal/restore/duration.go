@@ -11,6 +11,8 @@ const (
 	// csvRate is about how many users a CSV import job creates per second; the
 	// benchmark table of the retired AWS solution implies it, Cognito documents none.
 	csvRate = 35
+	// groupRate is how many groups a second can be created in one pool (quota).
+	groupRate = 5
 	// eventsPerLoop is how many history events a state machine writes for one
 	// time slice of a step: task, choice and wait with their beginnings and ends.
 	eventsPerLoop = 12
@@ -30,7 +32,7 @@ func (e Estimate) Total() time.Duration { return max(e.Users, e.Memberships) + e
 
 // estimate computes the time for users and memberships at tps calls a second.
 // api is the number of users created by API, the others come by CSV.
-func estimate(users, api, memberships int64, tps int) Estimate {
+func estimate(users, api, groups, memberships int64, tps int) Estimate {
 	rate := func(c pool.Category) float64 { return min(float64(tps), pool.DefaultQuota(c)) }
 	seconds := func(n int64, perSecond float64) time.Duration {
 		return time.Duration(float64(n) / perSecond * float64(time.Second)).Round(time.Second)
@@ -38,7 +40,7 @@ func estimate(users, api, memberships int64, tps int) Estimate {
 	pages := (users + memberships) / pool.PageSize
 	return Estimate{
 		Users:       max(seconds(users-api, csvRate), seconds(api, min(rate(pool.UserCreation), rate(pool.UserAccountRecovery)))),
-		Memberships: seconds(memberships, rate(pool.UserUpdate)),
+		Memberships: max(seconds(memberships, rate(pool.UserUpdate)), seconds(groups, min(float64(tps), groupRate))),
 		Verify:      seconds(pages, rate(pool.UserList)),
 	}
 }
@@ -52,21 +54,21 @@ func (c *checker) duration() {
 	p := c.plan.Points[0]
 	if c.plan.Input.Mode == MissingOnly {
 		c.warn("Comparing the target with the restore point takes about %s at CognitoTPS %d.",
-			roughly(estimate(p.Users, 0, p.Memberships, c.TPS).Verify), c.TPS)
+			roughly(estimate(p.Users, 0, 0, p.Memberships, c.TPS).Verify), c.TPS)
 		return
 	}
 	var api int64
 	if c.plan.Header == nil {
 		api = p.Users
 	}
-	e := estimate(p.Users, api, p.Memberships, c.TPS)
+	e := estimate(p.Users, api, p.Groups, p.Memberships, c.TPS)
 	if !c.fits(e) {
 		need := c.TPS
-		for need < 1<<20 && !c.fits(estimate(p.Users, api, p.Memberships, need)) && estimate(p.Users, api, p.Memberships, need+1) != estimate(p.Users, api, p.Memberships, need) {
+		for need < 1<<20 && !c.fits(estimate(p.Users, api, p.Groups, p.Memberships, need)) && estimate(p.Users, api, p.Groups, p.Memberships, need+1) != estimate(p.Users, api, p.Groups, p.Memberships, need) {
 			need++
 		}
 		advice := fmt.Sprintf("deploy with cognitoTps %d", need)
-		if !c.fits(estimate(p.Users, api, p.Memberships, need)) {
+		if !c.fits(estimate(p.Users, api, p.Groups, p.Memberships, need)) {
 			advice = "no cognitoTps within the quotas would do; restore in parts with \"Mode\": \"MISSING_ONLY\" and Users"
 		}
 		c.stop("restoring %d users and %d memberships at CognitoTPS %d takes about %s, longer than one execution can last; %s",

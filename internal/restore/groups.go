@@ -78,7 +78,7 @@ func (u *updater) groupsToCreate(ctx context.Context) ([]pool.Group, error) {
 }
 
 // saveEvery is how often results are stored while groups are being created.
-const saveEvery = 10 * time.Second
+const saveEvery = 2 * time.Second
 
 // groupsAtATime is how many CreateGroup calls are under way at once; Cognito
 // allows five a second.

@@ -129,14 +129,20 @@ func (r *Rules) names(u *pool.User, username string) []string {
 // that set out to create source at or after since: nobody reaches these states
 // by signing up, and everything else is as the import writes it.
 func (r *Rules) Ours(source, target *pool.User, since time.Time) bool {
-	if target.Status != pool.ResetRequired && target.Status != pool.ForceChangePassword || target.Created.Before(since) {
-		return false
-	}
-	if !maps.Equal(r.comparable(source), r.comparable(target)) {
+	if !reachableByImportOnly(target, since) || !maps.Equal(r.comparable(source), r.comparable(target)) {
 		return false
 	}
 	return r.Target.generatedUsernames() || r.Target.fold(source.Username) == r.Target.fold(target.Username)
 }
+
+// reachableByImportOnly says that the user was created at or after since and is
+// in a state that nobody reaches by signing up.
+func reachableByImportOnly(u *pool.User, since time.Time) bool {
+	return (u.Status == pool.ResetRequired || u.Status == pool.ForceChangePassword) && !u.Created.Before(since)
+}
+
+// clockSkew is how much Cognito's clock and that of Step Functions may differ.
+const clockSkew = time.Minute
 
 // differences names the attributes in which a restored user is not as in the
 // restore point.

@@ -67,6 +67,21 @@ func (r run) groupResultsKey() string     { return r.Prefix() + "results/groups.
 func (r run) summaryKey() string          { return r.Prefix() + "summary.json" }
 func (r run) reportsPrefix() string       { return "reports/" + r.ExecutionName() + "/" }
 
+// importsInto is where unfinished imports into a pool are registered, so that a
+// later one can go on from them.
+func importsInto(poolID string) string { return "runs/imports-into/" + poolID + "/" }
+
+func (r run) registrationKey(poolID string) string {
+	return importsInto(poolID) + r.ExecutionName() + ".json"
+}
+
+// of gives access to the objects of another execution.
+func (r run) of(execution string) run {
+	slice := *r.Slice
+	slice.Event.Execution = execution
+	return run{&slice}
+}
+
 // chunkName is <round>/<number>; it is what queue messages carry.
 func chunkName(round, n int) string { return fmt.Sprintf("%d/%06d", round, n) }
 

@@ -52,7 +52,7 @@ func (p *Plan) Since() time.Time {
 
 // EarlierImport is an import into the same pool that did not come to its end.
 type EarlierImport struct {
-	Execution string
+	Execution string // ARN
 	Started   time.Time
 }
 

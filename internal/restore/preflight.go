@@ -420,8 +420,32 @@ func (c *checker) csv(ctx context.Context) error {
 	return nil
 }
 
-// unfinished finds imports into the same pool that did not come to their end.
-func (c *checker) unfinished(ctx context.Context) error { return nil }
+// unfinished finds imports into the same pool that did not come to their end,
+// and registers this one. Whom they created was never given what is theirs, so
+// that a MISSING_ONLY import goes on with them.
+func (c *checker) unfinished(ctx context.Context) error {
+	if c.findings != nil || c.busy != "" || c.plan.Input.DryRun {
+		return nil
+	}
+	into := importsInto(c.plan.Target.ID)
+	keys, err := c.Objects.List(ctx, into)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		var e EarlierImport
+		if err := c.Objects.Get(ctx, key, &e); err != nil {
+			return err
+		}
+		if e.Execution != c.Execution {
+			c.plan.Earlier = append(c.plan.Earlier, e)
+		}
+	}
+	if n := len(c.plan.Earlier); n > 0 && c.plan.Input.Mode == MissingOnly {
+		c.warn("%s into this pool did not come to its end; this one goes on from there.", plural(n, "import", "imports"))
+	}
+	return c.put(ctx, c.registrationKey(c.plan.Target.ID), EarlierImport{Execution: c.Execution, Started: c.plan.Started})
+}
 
 func isCode(err error, code string) bool {
 	var api interface{ ErrorCode() string }

@@ -358,7 +358,7 @@ func (w *reporter) tail() {
 		w.note(verdict{Failed, ReasonNoUser, ""}, name)
 	}
 	if w.DryRun {
-		e := estimate(w.Users.Restored, w.CreatedAPI, w.Memberships.Restored, w.TPS)
+		e := estimate(w.Users.Restored, w.CreatedAPI, w.Groups.Restored, w.Memberships.Restored, w.TPS)
 		w.Estimate = fmt.Sprintf("about %s at CognitoTPS %d: users %s, memberships %s side by side, then verification %s",
 			roughly(e.Total()), w.TPS, roughly(e.Users), roughly(e.Memberships), roughly(e.Verify))
 	}

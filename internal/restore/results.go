@@ -153,25 +153,3 @@ func (c *census) failure(f updateFailure) {
 		c.people[person].has |= linkFailed
 	}
 }
-
-// earlier marks whom unfinished imports into the same pool had set out to
-// create: who of them is there was created by one of them, and still lacks
-// what that import did not come to.
-func (r run) earlier(ctx context.Context, c *census, plan *Plan) error {
-	for _, e := range plan.Earlier {
-		if err := r.earlierOf(ctx, c, e); err != nil {
-			return err
-		}
-	}
-	c.sort()
-	return nil
-}
-
-func (r run) earlierOf(ctx context.Context, c *census, e EarlierImport) error {
-	keys, err := r.Objects.List(ctx, "runs/"+e.Execution+"/chunks/")
-	if err != nil {
-		return err
-	}
-	_ = keys
-	return nil
-}

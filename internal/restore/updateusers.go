@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -219,15 +220,12 @@ func (u *updater) updateChunk(ctx context.Context, name string) (bool, error) {
 	if _, err := u.get(ctx, u.partialKey("update", name), &p); err != nil {
 		return false, err
 	}
-	before := p.Done + len(p.Failures)
-	err := u.entries(ctx, &c, &imported, &p)
+	save := func(p *updatePartial) error {
+		return u.put(context.WithoutCancel(ctx), u.partialKey("update", name), p)
+	}
+	err := u.entries(ctx, &c, &imported, &p, save)
 	if p.Next < len(c.Entries) {
-		// Written down even when something failed, so that the next attempt does
-		// not begin the chunk again.
-		if p.Done+len(p.Failures) > before {
-			err = errors.Join(err, u.put(context.WithoutCancel(ctx), u.partialKey("update", name), p))
-		}
-		return false, err
+		return false, errors.Join(err, save(&p))
 	}
 	if err != nil {
 		return false, err
@@ -238,9 +236,13 @@ func (u *updater) updateChunk(ctx context.Context, name string) (bool, error) {
 	return true, u.put(ctx, u.updateResultKey(name), p.updateResult)
 }
 
+// keepEvery is how often it is written down how far a chunk has come, so that
+// whoever follows a killed invocation does not begin the chunk again.
+const keepEvery = 2 * time.Second
+
 // entries works on all entries of a chunk side by side until they are done or
 // the slice is used up, and leaves in p how far each has come.
-func (u *updater) entries(ctx context.Context, c *chunk, imported *importResult, p *updatePartial) error {
+func (u *updater) entries(ctx context.Context, c *chunk, imported *importResult, p *updatePartial, save func(*updatePartial) error) error {
 	var mu sync.Mutex
 	calls := make(map[int]int, len(p.Calls)) // of entries that are not done
 	g, gctx := errgroup.WithContext(ctx)
@@ -269,7 +271,28 @@ func (u *updater) entries(ctx context.Context, c *chunk, imported *importResult,
 			})
 		})
 	}
+	stop := make(chan struct{})
+	var kept errgroup.Group
+	kept.Go(func() error {
+		for tick := time.NewTicker(keepEvery); ; {
+			select {
+			case <-stop:
+				tick.Stop()
+				return nil
+			case <-tick.C:
+			}
+			mu.Lock()
+			so := updatePartial{Next: p.Next, updateResult: updateResult{Done: p.Done, Failures: slices.Clone(p.Failures)}}
+			u.progress(c, imported, &so, maps.Clone(calls))
+			mu.Unlock()
+			if err := save(&so); err != nil {
+				return err
+			}
+		}
+	})
 	err := g.Wait()
+	close(stop)
+	err = errors.Join(err, kept.Wait())
 	u.progress(c, imported, p, calls)
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cognito-backup/internal/backup"
@@ -81,6 +82,9 @@ func (v *verifier) prepare(ctx context.Context) error {
 	v.round = v.Event.Run.Round
 	v.census, v.target, v.at = census, v.plan.Target.ID, &v.cursor.At
 	if !v.plan.Input.DryRun {
+		if err := v.earlier(ctx, census, &v.plan); err != nil {
+			return err
+		}
 		if err := v.learn(ctx, census, v.round); err != nil {
 			return err
 		}
@@ -256,11 +260,27 @@ func (v *verifier) recordChunk(ctx context.Context, from uint32, c *chunk) error
 }
 
 // tidyUp removes everything of the import that holds people's data, in every
-// version. Reports and summary stay.
+// version, and of unfinished imports that this one has completed. Reports and
+// summary stay. The plan goes last, because it says what there is to remove.
 func (r run) tidyUp(ctx context.Context) error {
-	for _, part := range []string{"chunks/", "groups/", "files/", "partial/", "results/", "verify/", "cursor/", "users.json", "plan.json", "frozen.json"} {
-		if err := r.Objects.DeleteAll(ctx, r.Prefix()+part); err != nil {
+	var plan Plan
+	if there, err := r.get(ctx, r.planKey(), &plan); err != nil || !there {
+		return err
+	}
+	runs := []run{r}
+	if !plan.Input.DryRun {
+		for _, e := range plan.Earlier {
+			runs = append(runs, r.of(e.Execution))
+		}
+	}
+	for _, one := range slices.Backward(runs) {
+		if err := r.Objects.DeleteAll(ctx, one.registrationKey(plan.Target.ID)); err != nil {
 			return err
+		}
+		for _, part := range []string{"chunks/", "groups/", "files/", "partial/", "results/", "verify/", "cursor/", "users.json", "frozen.json", "plan.json"} {
+			if err := r.Objects.DeleteAll(ctx, one.Prefix()+part); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
