@@ -30,7 +30,7 @@ func guardWrites(stack *middleware.Stack) error {
 			if !held || !writes(operation) {
 				return next.HandleFinalize(ctx, in)
 			}
-			until, err := holder.verify(ctx)
+			until, err := holder.Verify(ctx)
 			if err != nil {
 				return middleware.FinalizeOutput{}, middleware.Metadata{}, err
 			}

@@ -260,10 +260,10 @@ func (l *Lease) Enter(ctx context.Context, execution, step, invocation string) (
 	return h, nil
 }
 
-// verify makes sure that this invocation still holds its slot, asking the
+// Verify makes sure that this invocation still holds its slot, asking the
 // table when it last asked more than a second ago, and returns until when a
 // write may be under way.
-func (h *Holder) verify(ctx context.Context) (time.Time, error) {
+func (h *Holder) Verify(ctx context.Context) (time.Time, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if asked := h.lease.Now(); asked.Sub(h.verified) >= verifyEvery {
