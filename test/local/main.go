@@ -65,6 +65,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if o.port < 0 || o.port > 65535 {
 		return o, fmt.Errorf("PORT=%d: give a number from 0 to 65535", o.port)
 	}
+	if o.users < 0 || o.groups < 0 {
+		return o, fmt.Errorf("-users %d -groups %d: give numbers from 0", o.users, o.groups)
+	}
 	if o.factor <= 0 {
 		return o, fmt.Errorf("-factor %g: give a number above 0", o.factor)
 	}
@@ -116,7 +119,7 @@ func seedPool(bed *localaws.Bed, o options) (string, error) {
 	if o.from != "" {
 		var err error
 		if source, err = cognito.ReadCLI(o.from); err != nil {
-			return "", fmt.Errorf("-from %s cannot be read as the AWS CLI's output of a user pool: %w", o.from, err)
+			return "", fmt.Errorf("-from %s cannot be read as the AWS CLI's output of a user pool: %s", o.from, strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 		if source.Pool.Id != poolID {
 			return "", fmt.Errorf("the pool in %s is %s, but the stacks in %s back up %s: synthesize with -c primaryUserPoolId=%s", o.from, source.Pool.Id, o.assembly, poolID, source.Pool.Id)
