@@ -36,7 +36,7 @@ type Options struct {
 	Factor   float64   // how much faster waits, import jobs and schedules run; 1 when zero
 	Seed     uint64    // of faults and replication; 1 when zero
 	Log      io.Writer // receives what functions print, if set
-	Cache    string    // built functions; .build/localaws under Source when empty
+	Cache    string    // built functions; .build/localaws in the module's root when empty
 }
 
 // Bed is a running testbed: an AWS account on this machine. Its methods are

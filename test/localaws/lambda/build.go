@@ -17,7 +17,7 @@ import (
 // Builder makes the binaries that the functions run on this machine.
 type Builder struct {
 	Source string // module root; functions are in <Source>/lambdas/<handler>
-	Cache  string // kept between runs; <Source>/.build/localaws when empty
+	Cache  string // kept between runs; .build/localaws in the module's root when empty
 	Dir    string // receives this testbed's own copies, so that a rebuild elsewhere does not pull a binary from under it
 }
 
@@ -79,7 +79,7 @@ func (t Target) shipped() string {
 func (b *Builder) compile(ctx context.Context, handlers []string) (map[string]string, error) {
 	cache := b.Cache
 	if cache == "" {
-		cache = filepath.Join(b.Source, ".build", "localaws", runtime.GOOS+"-"+runtime.GOARCH)
+		cache = filepath.Join(moduleRoot(b.Source), ".build", "localaws", runtime.GOOS+"-"+runtime.GOARCH)
 	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, err
@@ -115,6 +115,18 @@ func (b *Builder) compile(ctx context.Context, handlers []string) (map[string]st
 		binaries[h] = own
 	}
 	return binaries, nil
+}
+
+// moduleRoot is the folder of go.mod at or above dir, dir itself without one.
+func moduleRoot(dir string) string {
+	for root := dir; ; root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			return root
+		}
+		if root == filepath.Dir(root) {
+			return dir
+		}
+	}
 }
 
 // lock serializes testbeds that build into the same cache.
