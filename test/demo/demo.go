@@ -113,7 +113,7 @@ func (d *demo) prepare() error {
 				d.from, d.seeded.Pool.Id, d.assembly, d.expects.poolID, d.from)
 		}
 	} else {
-		d.seeded = seed.Pool(seed.Options{PoolID: d.expects.poolID, Users: d.users, Groups: d.groups, Seed: d.seed})
+		d.seeded = seed.Pool(seed.Options{PoolID: d.expects.poolID, Kind: d.kind, Users: d.users, Groups: d.groups, Seed: d.seed})
 	}
 	return nil
 }

@@ -16,11 +16,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
 
 	"cognito-backup/test/localaws/cognito"
+	"cognito-backup/test/seed"
 )
 
 // options of one demo.
@@ -30,9 +32,10 @@ type options struct {
 	users    int
 	groups   int
 	seed     uint64
+	kind     seed.Kind
 	from     string
 	factor   float64
-	kill     time.Duration
+	kill     int
 	tamper   string
 	reports  string
 	timeout  time.Duration
@@ -94,11 +97,12 @@ func parse(args []string, stderr io.Writer) (o options, printPoolID bool, err er
 	f.StringVar(&o.source, "source", ".", "root of this module")
 	users := f.String("users", "500", "users of the made-up pool")
 	groups := f.String("groups", "105", "groups of the made-up pool")
-	seed := f.String("seed", "1", "number from which the made-up pool follows")
+	number := f.String("seed", "1", "number from which the made-up pool follows")
+	kind := f.String("kind", string(seed.Plain), fmt.Sprintf("sign-in of the made-up pool: one of %q", seed.Kinds))
 	f.StringVar(&o.from, "from", "", "folder with the AWS CLI's output of a pool, instead of a made-up one")
 	f.BoolVar(&printPoolID, "print-pool-id", false, "print the id of the pool in -from and end")
 	f.Float64Var(&o.factor, "factor", 4, "how much faster Wait states, import jobs and schedules run; functions never do")
-	f.DurationVar(&o.kill, "kill", 0, "kill every running function this often, for example 3s")
+	f.IntVar(&o.kill, "kill", 0, "kill every function so often in the middle of its work, at most 5 times")
 	f.StringVar(&o.tamper, "tamper", "", "change one attribute, flag or membership of the restored pool by hand, to see the comparison fail")
 	f.StringVar(&o.reports, "reports", ".build/demo-reports", "folder that receives the import's reports")
 	f.DurationVar(&o.timeout, "timeout", time.Hour, "give up after this long")
@@ -119,11 +123,18 @@ func parse(args []string, stderr io.Writer) (o options, printPoolID bool, err er
 	// The names are those of the Makefile's variables, by which people call this.
 	o.users = whole("USERS", *users, 1_000_000)
 	o.groups = whole("USER_GROUPS", *groups, 10_000)
-	o.seed = uint64(whole("SEED", *seed, 1<<62))
+	o.seed = uint64(whole("SEED", *number, 1<<62))
+	o.kind = seed.Kind(*kind)
+	if !slices.Contains(seed.Kinds, o.kind) {
+		err = errors.Join(err, fmt.Errorf("-kind %q: give one of %q", *kind, seed.Kinds))
+	}
 	switch o.tamper {
 	case "", "attribute", "flag", "membership":
 	default:
 		err = errors.Join(err, fmt.Errorf("-tamper %s: give attribute, flag or membership", o.tamper))
+	}
+	if o.kill < 0 || o.kill > 5 {
+		err = errors.Join(err, fmt.Errorf("-kill %d: give a whole number from 0 to 5", o.kill))
 	}
 	if printPoolID && o.from == "" {
 		err = errors.Join(err, errors.New("-print-pool-id needs -from"))

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
@@ -68,25 +68,37 @@ func (d *demo) removeMembership(ctx context.Context, api *idp.Client, pool strin
 	return errors.New("no membership to remove")
 }
 
-// killFunctions ends every running function every so often, as -kill asks,
-// until it is told to stop.
+// killFunctions ends the processes of every function as often as -kill asks,
+// until it is told to stop: first as soon as it is seen at work, then after a
+// second more each time. An execution survives it because each death costs one
+// of the retries that a state has.
 func (d *demo) killFunctions(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	if d.kill <= 0 {
+	if d.kill == 0 {
 		return cancel
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for pause(ctx, d.kill) == nil {
-			var killed []string
+		since, killed := map[string]time.Time{}, map[string]int{}
+		for pause(ctx, 10*time.Millisecond) == nil {
 			for _, f := range d.bed.Lambda().Functions() {
-				if d.bed.Lambda().Running(f.Name) > 0 && d.bed.Lambda().Kill(f.Name) > 0 {
-					killed = append(killed, f.Name)
+				switch {
+				case d.bed.Lambda().Running(f.Name) == 0:
+					delete(since, f.Name)
+				case since[f.Name].IsZero():
+					since[f.Name] = time.Now()
 				}
-			}
-			if len(killed) > 0 {
-				d.out.line("killed %s", strings.Join(killed, ", "))
+				began, working := since[f.Name]
+				n := killed[f.Name]
+				if !working || n >= d.kill || time.Since(began) < time.Duration(n)*time.Second {
+					continue
+				}
+				if d.bed.Lambda().Kill(f.Name) > 0 {
+					killed[f.Name]++
+					delete(since, f.Name)
+					d.out.line("killed %s", f.Name)
+				}
 			}
 		}
 	}()
