@@ -49,7 +49,9 @@ type Bed struct {
 	life     context.Context
 	end      context.CancelFunc
 	dir      string // temporary files
-	output   *lines
+	// closeOnce lets whoever calls Close wait until everything has stopped.
+	closeOnce func() error
+	output    *lines
 
 	clock      *wire.Clock
 	offset     atomic.Int64
@@ -68,7 +70,6 @@ type Bed struct {
 	down        map[string]bool                       // Regions
 	violations  []string
 	killers     []*killer
-	closed      bool
 }
 
 // Start starts the services of a testbed without any stack; Deploy creates
@@ -110,6 +111,7 @@ func Start(ctx context.Context, o Options) (*Bed, error) {
 		regions: map[string]*region{}, deployments: map[string]*cloudformation.Deployment{}, binaries: map[string]string{},
 		roles: map[string]string{}, down: map[string]bool{},
 	}
+	b.closeOnce = sync.OnceValue(b.close)
 	b.life, b.end = context.WithCancel(context.WithoutCancel(ctx))
 	b.clock = &wire.Clock{Factor: o.Factor, Offset: func() time.Duration { return time.Duration(b.offset.Load()) }}
 	b.iam.Now = b.clock.Now
@@ -154,14 +156,11 @@ func listen(address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// Close stops everything that the testbed started.
-func (b *Bed) Close() error {
+// Close stops everything that the testbed started and returns when it is gone.
+func (b *Bed) Close() error { return b.closeOnce() }
+
+func (b *Bed) close() error {
 	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return nil
-	}
-	b.closed = true
 	regions := b.regionList()
 	b.mu.Unlock()
 
