@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +153,7 @@ func deploy(t *testing.T, source *cognito.Seed, edits ...edit) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		noteUnused(b.UnusedPermissions())
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
@@ -273,13 +275,7 @@ func (b *bed) fail(e execution) {
 	b.t.Fatalf("%s ended as %s\n%s", e.arn, e.Status, cause.String())
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range maps.Keys(m) {
-		keys = append(keys, k)
-	}
-	return keys
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // store reads the backup table of a Region with the project's own code.
 func (b *bed) store(region string) *backup.Store {

@@ -304,3 +304,40 @@ func deref(s *string) string {
 	}
 	return *s
 }
+
+// taskTimeout shortens the time-out of every task of the state machines.
+func taskTimeout(seconds int) edit {
+	return func(_ string, template map[string]any) {
+		for _, r := range resources(template, "AWS::StepFunctions::StateMachine") {
+			parts := dig(r, "Properties", "DefinitionString")["Fn::Join"].([]any)[1].([]any)
+			for i, part := range parts {
+				if s, ok := part.(string); ok {
+					parts[i] = strings.ReplaceAll(s, `"TimeoutSeconds": 960`, fmt.Sprintf(`"TimeoutSeconds": %d`, seconds))
+				}
+			}
+		}
+	}
+}
+
+// TestInvocationsThatOutliveTheirTask: a task times out while its function
+// works on, and the retry runs beside it.
+func TestInvocationsThatOutliveTheirTask(t *testing.T) {
+	b := start(t, seed.Pool(seed.Options{Users: 300, Groups: 30, Seed: 31}), fast, taskTimeout(15))
+	b.unhurried()
+	for _, rule := range []faults.Rule{
+		{Service: "cognito-idp", Operation: "ListUsers", Skip: 2, Count: 1},
+		{Service: "dynamodb", Operation: "PutItem", Function: "*export-group-members", Skip: 20, Count: 1},
+		{Service: "dynamodb", Operation: "Scan", Function: "*clean-up-backup-table", Skip: 3, Count: 1},
+	} {
+		rule.Kind, rule.Delay = faults.Delay, 18*time.Second
+		b.Faults().Add(rule)
+	}
+	id := b.export("{}")
+	if err := b.Faults().VerifyAllExercised(); err != nil {
+		t.Error(err)
+	}
+	b.verify(id, b.source())
+	again := b.export("{}")
+	b.verify(id, b.source())
+	b.verify(again, b.source())
+}

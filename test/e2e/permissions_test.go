@@ -1,0 +1,70 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"cognito-backup/test/localaws/iam"
+)
+
+// unused counts in how many testbeds each grant was not used.
+var unused struct {
+	sync.Mutex
+	beds   int
+	counts map[string]int
+}
+
+// explained are grants that no test can use, by a part of their text, and why
+// they are given all the same.
+var explained = map[string]string{}
+
+var generated = regexp.MustCompile(`-[0-9A-F]{12}\b`)
+
+func noteUnused(grants []iam.Grant) {
+	unused.Lock()
+	defer unused.Unlock()
+	unused.beds++
+	if unused.counts == nil {
+		unused.counts = map[string]int{}
+	}
+	for _, g := range grants {
+		unused.counts[generated.ReplaceAllString(fmt.Sprintf("%s may %s on %s", g.Role, g.Action, g.Resource), "")]++
+	}
+}
+
+// TestMain ends a run of all tests with the permissions that the templates
+// grant and no test has used. There must be none without an explanation.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	all := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" && !testing.Short()
+	if all && code == 0 {
+		code = reportUnused()
+	}
+	os.Exit(code)
+}
+
+func reportUnused() (code int) {
+	fmt.Println("Permissions granted and never used:")
+	for _, grant := range sortedKeys(unused.counts) {
+		if unused.counts[grant] < unused.beds {
+			continue
+		}
+		reason := ""
+		for part, why := range explained {
+			if strings.Contains(grant, part) {
+				reason = why
+			}
+		}
+		if reason == "" {
+			reason, code = "FAIL: take it away, test what needs it, or explain it in test/e2e/permissions_test.go", 1
+		}
+		fmt.Printf("  %s: %s\n", grant, reason)
+	}
+	return code
+}
