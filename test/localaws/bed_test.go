@@ -100,7 +100,7 @@ func ref(id string) any { return map[string]any{"Ref": id} }
 func getAtt(id, attribute string) any { return map[string]any{"Fn::GetAtt": []any{id, attribute}} }
 
 // writeAssembly writes a cloud assembly of one stack and returns its directory.
-func writeAssembly(t *testing.T, template map[string]any) string {
+func writeAssembly(t testing.TB, template map[string]any) string {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name string, v any) {
