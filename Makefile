@@ -137,6 +137,7 @@ destroy: setup ## remove the stacks; table, buckets and keys stay, and are named
 .PHONY: test
 test: setup synth ## all tests: unit, templates, whole workflows on the testbed
 	go test -p 2 -timeout 15m ./...
+	@echo; sed -n '/^## Findings of cdk-nag/,$$p' docs/permissions.md
 
 .PHONY: lint
 lint: setup ## gofmt, go vet, staticcheck, layer rules

@@ -103,6 +103,7 @@ func placeholderAssets() (string, error) {
 }
 
 func TestMain(m *testing.M) {
+	os.Setenv("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 	code := m.Run()
 	jsii.Close()
 	os.RemoveAll(testDir())
