@@ -16,7 +16,7 @@ SEED        ?= 1
 TPS         ?= 25
 # A folder with the AWS CLI's output of a real pool, instead of a made-up one.
 FROM        ?=
-# More flags for the demo, for example DEMO_FLAGS="-kill 5".
+# More flags for the demo, for example DEMO_FLAGS="-kill 2".
 DEMO_FLAGS  ?=
 # More for the CDK, in deploy, diff and destroy.
 ARGS        ?=
@@ -134,8 +134,21 @@ destroy: setup ## remove the stacks; table, buckets and keys stay, and are named
 	$(cdk) destroy --all $(deployment) $(ARGS)
 	@go run ./stacks/leftovers .build/cdk.deploy
 
+# What the tests of pages drive. Without it they are skipped, but not in CI.
+.PHONY: chromium
+chromium: ## install Chromium where apt-get does (Debian, Ubuntu), for the tests of pages
+	@for name in $(CHROMIUM) chromium chromium-browser google-chrome chrome; do \
+		if command -v "$$name" >/dev/null 2>&1; then exit 0; fi; \
+	done; \
+	if ! command -v apt-get >/dev/null 2>&1; then \
+		echo "Chromium was not found: install it from https://www.chromium.org, or name it by CHROMIUM=<path>." >&2; exit 1; \
+	fi; \
+	as_root=; if [ "$$(id -u)" != 0 ]; then as_root=sudo; fi; \
+	$$as_root apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null
+
 .PHONY: test
-test: setup synth ## all tests: unit, templates, whole workflows on the testbed
+test: setup synth $(if $(CI),chromium) ## all tests: unit, templates, whole workflows on the testbed
 	go test -p 2 -timeout 15m ./...
 	@echo; sed -n '/^## Findings of cdk-nag/,$$p' docs/permissions.md
 
