@@ -241,3 +241,33 @@ func (r *restored) problem(reason string) (restore.Problem, bool) {
 	}
 	return r.report.Problems[i], true
 }
+
+// unchanged checks that two snapshots of a pool hold the same.
+func unchanged(t *testing.T, before, after *cognito.Seed) {
+	t.Helper()
+	for name, pair := range map[string][2]any{
+		"users":       {byUsername(before), byUsername(after)},
+		"groups":      {before.Groups, after.Groups},
+		"memberships": {before.Members, after.Members},
+	} {
+		x, err := json.Marshal(pair[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		y, err := json.Marshal(pair[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(x, y) {
+			t.Errorf("the pool's %s have changed", name)
+		}
+	}
+}
+
+func byUsername(s *cognito.Seed) map[string]cognito.User {
+	users := make(map[string]cognito.User, len(s.Users))
+	for _, u := range s.Users {
+		users[u.Username] = u
+	}
+	return users
+}
