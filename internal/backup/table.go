@@ -304,9 +304,9 @@ func (t *DynamoDB) Query(ctx context.Context, id, prefix string) ([]Item, error)
 
 // Scan reads a page of a segment.
 func (t *DynamoDB) Scan(ctx context.Context, segment Segment, after *Key) ([]Item, *Key, error) {
-	in := &dynamodb.ScanInput{
-		TableName: &t.Name, ConsistentRead: aws.Bool(true),
-		Segment: aws.Int32(int32(segment.Index)), TotalSegments: aws.Int32(int32(segment.Of)),
+	in := &dynamodb.ScanInput{TableName: &t.Name, ConsistentRead: aws.Bool(true)}
+	if segment.Of > 1 {
+		in.Segment, in.TotalSegments = aws.Int32(int32(segment.Index)), aws.Int32(int32(segment.Of))
 	}
 	if after != nil {
 		in.ExclusiveStartKey = marshalKey(*after)

@@ -21,9 +21,10 @@ import (
 )
 
 const (
-	scanSegments = 8    // parts of the table that clean-up reads side by side
-	removalChunk = 1000 // records in one removal chunk
-	removers     = 32   // removals under way at once
+	scanSegments = 8      // parts of a large table that clean-up reads side by side
+	largeTable   = 50_000 // records from which a table is read so; below, one pass of some seconds is enough
+	removalChunk = 1000   // records in one removal chunk
+	removers     = 32     // removals under way at once
 	// largestIn is how far back the largest trustworthy restore point is the
 	// measure of a mass disappearance.
 	largestIn = 24 * time.Hour
@@ -55,8 +56,11 @@ type CleanUp struct {
 	QueueURL            string
 	RetentionDays       int
 	MassDeletionPercent int
-	Metrics             *step.Metrics
-	Now                 func() time.Time
+	// Segments is into how many parts the table is divided to be read side by
+	// side; 0 decides by the number of records.
+	Segments int
+	Metrics  *step.Metrics
+	Now      func() time.Time
 }
 
 // cleanUpCursor is where clean-up is. What it counted belongs to the positions
@@ -65,11 +69,16 @@ type cleanUpCursor struct {
 	EndedAt   time.Time // of the listing
 	Part      int       // of the keys seen; the table is read once for each part
 	Seen      int64     // keys in the parts before
-	Positions [scanSegments]backup.Position
-	Counted   [scanSegments]tally
-	Removals  [scanSegments]int // removal chunks of each segment
+	Segments  []segmentCursor
 	Committed bool
 	Queued    bool
+}
+
+// segmentCursor is how far one segment has been read and what that showed.
+type segmentCursor struct {
+	Position backup.Position
+	Counted  tally
+	Removals int // removal chunks written
 }
 
 // tally is what one segment of the table holds.
@@ -91,6 +100,11 @@ func (c *CleanUp) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
 	}
 	if !resumed {
 		cursor.EndedAt = c.Now().UTC()
+		segments := max(1, c.Segments)
+		if c.Segments == 0 && s.Event.Run.Counts[CountListed] > largeTable {
+			segments = scanSegments
+		}
+		cursor.Segments = make([]segmentCursor, segments)
 	}
 	if !cursor.Committed {
 		done, err := c.commit(ctx, s, &cursor)
@@ -178,11 +192,13 @@ func (c *CleanUp) commit(ctx context.Context, s *step.Slice, cursor *cleanUpCurs
 			return false, err
 		}
 		cursor.Seen += int64(len(seen))
-		cursor.Positions = [scanSegments]backup.Position{}
+		for i := range cursor.Segments {
+			cursor.Segments[i].Position = backup.Position{}
+		}
 	}
 	total := tally{RemovedBy: map[backup.Kind]int64{}}
-	for i := range cursor.Counted {
-		total.merge(&cursor.Counted[i])
+	for i := range cursor.Segments {
+		total.merge(&cursor.Segments[i].Counted)
 	}
 	if total.Matched != cursor.Seen {
 		return false, fmt.Errorf("%d of the %d records read from user pool %s are not in the backup table: no restore point is made of this export; if the next one fails too, look for other writers of the table",
@@ -200,7 +216,9 @@ func (c *CleanUp) commit(ctx context.Context, s *step.Slice, cursor *cleanUpCurs
 	}
 	cursor.Committed = true
 	if point.Suspect {
-		cursor.Removals = [scanSegments]int{} // nothing is removed until a person has accepted
+		for i := range cursor.Segments {
+			cursor.Segments[i].Removals = 0 // nothing is removed until a person has accepted
+		}
 	} else if err := c.forget(ctx, s, h); err != nil {
 		return false, err
 	}
@@ -219,18 +237,19 @@ func (p *part) holds(hash keyHash) bool { return partOf(hash, p.of) == p.index }
 func (c *CleanUp) read(ctx context.Context, s *step.Slice, cursor *cleanUpCursor, h *history, p *part) (bool, error) {
 	fresh, gone := &hashWriter{slice: s, folder: freshFolder}, &hashWriter{slice: s, folder: goneFolder}
 	g, gctx := errgroup.WithContext(ctx)
-	for i := range scanSegments {
+	for i := range cursor.Segments {
 		g.Go(func() error {
+			at := &cursor.Segments[i]
 			w := &segment{CleanUp: c, slice: s, history: h, part: p, fresh: fresh, gone: gone,
-				index: i, tally: &cursor.Counted[i], removals: &cursor.Removals[i]}
-			return w.read(gctx, &cursor.Positions[i])
+				segment: backup.Segment{Index: i, Of: len(cursor.Segments)}, tally: &at.Counted, removals: &at.Removals}
+			return w.read(gctx, &at.Position)
 		})
 	}
 	if err := errors.Join(g.Wait(), fresh.flush(ctx), gone.flush(ctx)); err != nil {
 		return false, err
 	}
-	for _, position := range cursor.Positions {
-		if !position.Done {
+	for _, at := range cursor.Segments {
+		if !at.Position.Done {
 			return false, nil
 		}
 	}
@@ -342,7 +361,7 @@ type segment struct {
 	part     *part
 	fresh    *hashWriter
 	gone     *hashWriter
-	index    int
+	segment  backup.Segment
 	tally    *tally
 	removals *int
 
@@ -357,7 +376,7 @@ type removal struct {
 
 func (w *segment) read(ctx context.Context, position *backup.Position) error {
 	for !position.Done && !w.slice.Expired() {
-		records, next, err := w.Store.ReadRecords(ctx, backup.Segment{Index: w.index, Of: scanSegments}, *position)
+		records, next, err := w.Store.ReadRecords(ctx, w.segment, *position)
 		if err != nil {
 			return err
 		}
@@ -474,7 +493,7 @@ func (w *segment) flush(ctx context.Context) error {
 // put stores a removal chunk. Its name follows from the cursor, so that a
 // repeated slice stores it again instead of beside.
 func (w *segment) put(ctx context.Context, n int) error {
-	name := strconv.Itoa(w.index) + "-" + strconv.Itoa(*w.removals)
+	name := strconv.Itoa(w.segment.Index) + "-" + strconv.Itoa(*w.removals)
 	if err := w.slice.Objects.Put(ctx, removalKey(w.slice, name), w.expired[:n]); err != nil {
 		return err
 	}
@@ -495,8 +514,8 @@ type message struct{ Execution, Chunk string }
 // is answered for. Which ones are is read from S3; an empty queue proves nothing.
 func (c *CleanUp) remove(ctx context.Context, s *step.Slice, cursor *cleanUpCursor) (bool, error) {
 	open := map[string]bool{}
-	for i, n := range cursor.Removals {
-		for j := range n {
+	for i, at := range cursor.Segments {
+		for j := range at.Removals {
 			open[strconv.Itoa(i)+"-"+strconv.Itoa(j)] = true
 		}
 	}

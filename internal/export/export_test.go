@@ -68,6 +68,7 @@ type world struct {
 
 	retentionDays int
 	shards        int
+	segments      int
 	input         string
 	slice         time.Duration
 	metrics       bytes.Buffer
@@ -100,7 +101,7 @@ func (w *world) steps() []named {
 		{"ExportUsers", &export.Users{Source: source, API: w.pool, Shards: w.shards}},
 		{"ListGroups", &export.Groups{Source: source, API: w.pool}},
 		{"ExportGroupMembers", &export.Memberships{Source: source, API: w.pool, Parallel: parallel}},
-		{"CleanUpBackupTable", &export.CleanUp{Source: source, Queue: w.queue, QueueURL: "q", RetentionDays: w.retentionDays, MassDeletionPercent: 20,
+		{"CleanUpBackupTable", &export.CleanUp{Source: source, Queue: w.queue, QueueURL: "q", Segments: w.segments, RetentionDays: w.retentionDays, MassDeletionPercent: 20,
 			Metrics: &step.Metrics{Out: &w.metrics, Now: func() time.Time { return w.now }}, Now: func() time.Time { return w.now }}},
 	}
 }

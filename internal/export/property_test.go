@@ -71,6 +71,7 @@ func TestEveryRestorePointIsThePoolAsItWas(t *testing.T) {
 		w.pool.pageSize = 2
 		w.retentionDays = rapid.IntRange(1, 10).Draw(t, "retention")
 		w.shards = rapid.SampledFrom([]int{1, 16}).Draw(t, "shards")
+		w.segments = rapid.IntRange(0, 4).Draw(t, "segments")
 		ctx := context.Background()
 		was := map[string]state{}
 		next := 0
@@ -212,6 +213,7 @@ func TestSlicesAndCrashes(t *testing.T) {
 		w := newWorld()
 		w.pool.pageSize = 3
 		w.shards = rapid.SampledFrom([]int{1, 16}).Draw(t, "shards")
+		w.segments = rapid.IntRange(0, 4).Draw(t, "segments")
 		w.fill(rapid.IntRange(0, 60).Draw(t, "users"), "a", "b", "c", "d")
 		// The clock moves with every look at it, so that slices of a few looks
 		// cut the work into pieces.

@@ -76,7 +76,7 @@ func TestSlicesOfASecond(t *testing.T) {
 		}
 
 		w.pool.latency, w.pool.pageSize = 250*time.Millisecond, 7
-		w.store.Table = slow{w.table, 400 * time.Millisecond}
+		w.store.Table = slow{w.table, 150 * time.Millisecond}
 		w.slice, w.clock = time.Second, time.Now
 		w.serial = true
 		mortals := map[string]*mortal{}
