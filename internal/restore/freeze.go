@@ -15,7 +15,8 @@ import (
 const (
 	chunkRecords = 1000    // records of a chunk at most: users and memberships
 	chunkBytes   = 4 << 20 // bytes of a chunk, about
-	segments     = 8       // parts in which the table is scanned side by side
+	scanSegments = 8       // parts in which a large table is scanned side by side
+	largeTable   = 50_000  // records from which it is; below, one pass of some seconds is enough
 	lookups      = 64      // queries for memberships under way at once
 	stores       = 16      // chunks being stored at once
 )
@@ -76,8 +77,18 @@ func (r run) pause(ctx context.Context, cursor any, err error) (step.Run, error)
 	return r.SaveCursor(ctx, cursor)
 }
 
+// segments is in how many parts the table is scanned to read one of the restore points.
+func segments(points []backup.RestorePoint) int {
+	for _, p := range points {
+		if p.Users+p.Groups+p.Memberships > largeTable {
+			return scanSegments
+		}
+	}
+	return 1
+}
+
 func (c *freezeCursor) start(plan *Plan) {
-	c.Positions = make([]backup.Position, segments)
+	c.Positions = make([]backup.Position, segments(plan.Points))
 	c.Frozen = Frozen{}
 	c.Found = nil
 	if c.Candidate < len(plan.Points) {

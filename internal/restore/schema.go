@@ -82,7 +82,7 @@ func narrower(s, t *Attribute) bool {
 // use in a way that the target refuses, or to the end.
 func (c *checker) lookForUse(ctx context.Context, differing map[string]string) (bool, error) {
 	if c.cursor.Usage == nil {
-		c.cursor.Usage = &usage{Positions: make([]backup.Position, segments), Used: map[string]int{}, Refused: map[string]string{}}
+		c.cursor.Usage = &usage{Positions: make([]backup.Position, segments(c.plan.Points)), Used: map[string]int{}, Refused: map[string]string{}}
 	}
 	u := c.cursor.Usage
 	if len(c.plan.Points) == 0 {
