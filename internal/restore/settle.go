@@ -46,12 +46,14 @@ func (w *importer) settle(ctx context.Context, f *file, end *jobEnd) error {
 // settleChunk gives the chunk's rows their outcomes, or sends them to the API.
 func (w *importer) settleChunk(ctx context.Context, name string, decide func(*Entry, userResult) userResult) error {
 	var c chunk
-	var p partial
 	if err := w.Objects.Get(ctx, w.chunkKey(name), &c); err != nil {
 		return err
 	}
-	if err := w.Objects.Get(ctx, w.partialKey("import", name), &p); err != nil {
+	p := new(partial)
+	if there, err := w.get(ctx, w.partialKey("import", name), p); err != nil {
 		return err
+	} else if !there { // nobody of the chunk went by API
+		p = w.begin(&c)
 	}
 	changed := false
 	for i := range p.Users {
@@ -66,7 +68,7 @@ func (w *importer) settleChunk(ctx context.Context, name string, decide func(*En
 	if slices.ContainsFunc(p.Users, func(u userResult) bool { return u.Outcome == "" }) {
 		return w.put(ctx, w.partialKey("import", name), p)
 	}
-	return w.conclude(ctx, name, &p)
+	return w.conclude(ctx, name, p)
 }
 
 // search lists the target once and says of a row whether it is there: as ours,
