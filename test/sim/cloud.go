@@ -1,0 +1,202 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"cognito-backup/internal/pool"
+	"cognito-backup/internal/restore"
+	"cognito-backup/internal/step"
+	"cognito-backup/test/localaws/cognito"
+	"cognito-backup/test/localaws/model"
+	localsqs "cognito-backup/test/localaws/sqs"
+	"cognito-backup/test/localaws/wire"
+)
+
+// Region is where everything is. Source and target pool share one Region's
+// quotas, as they do when somebody restores beside the loss.
+const Region = "eu-west-1"
+
+// Latency is how long calls take until their answer is there.
+type Latency struct {
+	Cognito time.Duration
+	Item    time.Duration // one item or one small query of the table
+	Batch   time.Duration // a hundred items of the table
+	Page    time.Duration // a megabyte of the table
+	Object  time.Duration
+	Queue   time.Duration
+	Invoke  time.Duration // of a function by its state machine
+}
+
+// Typical are latencies within a Region, at the high end of what is usual.
+func Typical() Latency {
+	return Latency{
+		Cognito: 100 * time.Millisecond, Item: 5 * time.Millisecond, Batch: 10 * time.Millisecond, Page: 50 * time.Millisecond,
+		Object: 30 * time.Millisecond, Queue: 10 * time.Millisecond, Invoke: 50 * time.Millisecond,
+	}
+}
+
+// Cloud is the services of one Region in memory.
+type Cloud struct {
+	Cognito *cognito.Service
+	Table   *Table
+	Bucket  *Bucket
+	// Validate holds requests and answers against the API models.
+	Validate bool
+	// OnCall is told of each call when it reaches its service; nil for nobody.
+	OnCall func(operation string, at time.Time)
+
+	latency Latency
+	queues  *localsqs.Service
+	mu      sync.Mutex
+	faults  []error // of the testbed itself
+}
+
+// NewCloud makes empty services.
+func NewCloud(latency Latency) *Cloud {
+	clock := &wire.Clock{}
+	return &Cloud{
+		Cognito: cognito.New(Region, clock), queues: localsqs.New(Region, clock), latency: latency,
+		Table: &Table{latency: latency}, Bucket: &Bucket{latency: latency.Object},
+	}
+}
+
+// Close ends what runs in the services. The error is what was wrong with them.
+func (c *Cloud) Close() error {
+	c.Cognito.Close()
+	return errors.Join(c.faults...)
+}
+
+// Users is a Cognito client that stays within the limits.
+func (c *Cloud) Users(limits *pool.Limits) *idp.Client {
+	return idp.NewFromConfig(c.config(), limits.Apply)
+}
+
+func (c *Cloud) queue(name string) (*restore.Queue, error) {
+	if _, err := c.queues.Create(name, map[string]string{"VisibilityTimeout": "960"}); err != nil {
+		return nil, err
+	}
+	return &restore.Queue{API: sqs.NewFromConfig(c.config()), URL: localsqs.URL(endpoint, name)}, nil
+}
+
+const endpoint = "http://localaws.invalid"
+
+func (c *Cloud) config() aws.Config {
+	return aws.Config{
+		Region: Region, BaseEndpoint: aws.String(endpoint), Credentials: aws.AnonymousCredentials{},
+		HTTPClient: c, Retryer: step.Retryer,
+	}
+}
+
+// Do carries out one request of an AWS client without any socket. It is how
+// the clients' HTTPClient is called.
+func (c *Cloud) Do(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+		r.Body.Close()
+	}
+	m := model.ByTarget(r.Header.Get("X-Amz-Target"))
+	if m == nil {
+		return nil, fmt.Errorf("nobody here plays %q", r.Header.Get("X-Amz-Target"))
+	}
+	var service wire.Service = c.Cognito
+	latency := c.latency.Cognito
+	if m.SigningName == "sqs" {
+		service, latency = c.queues, c.latency.Queue
+	}
+	if err := step.Sleep(r.Context(), latency/2); err != nil {
+		return nil, err
+	}
+	operation, input, err := m.ParseRequest(r, body)
+	if err == nil && c.Validate {
+		err = m.ValidateRequest(operation, input)
+	}
+	if c.OnCall != nil {
+		c.OnCall(operation, time.Now())
+	}
+	var output any
+	if err == nil {
+		call := &wire.Call{Service: m.SigningName, Operation: operation, Region: Region, Input: input, Endpoint: endpoint}
+		output, err = service.Handle(r.Context(), call)
+	}
+	if err := step.Sleep(r.Context(), latency-latency/2); err != nil {
+		return nil, err
+	}
+	return c.answer(r, m, operation, output, err)
+}
+
+func (c *Cloud) answer(r *http.Request, m *model.Model, operation string, output any, err error) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	var refused *wire.Error
+	switch {
+	case errors.As(err, &refused):
+		m.WriteError(w, operation, refused, "simulated")
+		if c.Validate {
+			c.fault(m.ValidateError(operation, refused))
+		}
+	case err != nil:
+		c.fault(err)
+		return nil, err
+	default:
+		document, err := json.Marshal(output)
+		if err != nil {
+			return nil, err
+		}
+		if c.Validate {
+			c.fault(m.ValidateResponse(operation, document))
+		}
+		m.WriteResponse(w, operation, document, "simulated")
+	}
+	response := w.Result()
+	response.Request = r
+	return response, nil
+}
+
+func (c *Cloud) fault(err error) {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.faults) < 20 {
+		c.faults = append(c.faults, err)
+	}
+}
+
+// Upload puts an import file at its job's address.
+func (c *Cloud) Upload(ctx context.Context, url string, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("x-amz-server-side-encryption", "aws:kms")
+	request.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	// 20 MB a second, beside the latency of an object.
+	if err := step.Sleep(ctx, c.latency.Object+time.Duration(len(body))*time.Second/(20<<20)); err != nil {
+		return err
+	}
+	w := httptest.NewRecorder()
+	c.Cognito.ServeUpload(w, request)
+	if w.Code/100 != 2 {
+		return fmt.Errorf("upload refused with status %d: %s", w.Code, strings.TrimSpace(w.Body.String()))
+	}
+	return nil
+}

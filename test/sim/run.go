@@ -1,0 +1,119 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"time"
+
+	"cognito-backup/internal/restore"
+	"cognito-backup/test/localaws/cognito"
+)
+
+// Case is one simulation: an export of a pool and a restore into an empty one.
+type Case struct {
+	Shape
+	TPS     int
+	Shards  int
+	Slice   time.Duration // 600 s when zero
+	CSVRate float64       // users a second of an import job; 0: no CSV import is possible
+	Latency Latency
+	// Validate holds every call against the API models; it costs time.
+	Validate bool
+	// ExportOnly leaves the restore out.
+	ExportOnly bool
+}
+
+// Outcome is what a simulation showed.
+type Outcome struct {
+	Case
+	Export        *Execution
+	ExportFloor   time.Duration
+	ExportUsage   Usage
+	Restore       *Execution    `json:",omitempty"`
+	RestoreFloor  time.Duration `json:",omitempty"`
+	Verified      bool
+	Throttled     int
+	Calls         map[string]int // that Cognito carried out, by operation
+	BucketCalls   int64
+	LargestObject int           // bytes
+	Wall          time.Duration `json:"-"` // filled in by the caller
+}
+
+// ExportRatio is how much longer than its floor the export took.
+func (o *Outcome) ExportRatio() float64 { return o.Export.Duration.Seconds() / o.ExportFloor.Seconds() }
+
+// RestoreRatio is how much longer than its floor the restore took.
+func (o *Outcome) RestoreRatio() float64 {
+	return o.Restore.Duration.Seconds() / o.RestoreFloor.Seconds()
+}
+
+const (
+	sourceID = Region + "_Source"
+	targetID = Region + "_Target"
+)
+
+// Run carries the simulation out.
+func (c Case) Run(definitions Definitions) (*Outcome, error) {
+	cloud := NewCloud(c.Latency)
+	cloud.Validate = c.Validate
+	o, err := c.run(cloud, definitions)
+	if closed := cloud.Close(); err == nil {
+		err = closed
+	}
+	return o, err
+}
+
+func (c Case) run(cloud *Cloud, definitions Definitions) (*Outcome, error) {
+	cloud.Cognito.Settings().Update(func(v *cognito.Values) { v.ImportRate = c.CSVRate })
+	if _, err := cloud.Cognito.Seed(c.Seed(sourceID)); err != nil {
+		return nil, err
+	}
+	runtime.GC() // the seed is large, and virtual time leaves the collector none
+	d := Deployment{PoolID: sourceID, TPS: c.TPS, Shards: max(1, c.Shards), Slice: c.Slice}
+	if d.Slice == 0 {
+		d.Slice = 600 * time.Second
+	}
+	rates := Rates{TPS: c.TPS}
+	o := &Outcome{Case: c, ExportFloor: c.ExportFloor(rates), RestoreFloor: c.RestoreFloor(rates, c.CSVRate), Calls: map[string]int{}}
+	var err error
+	if o.Export, err = cloud.Execute(definitions, "ExportWorkflow", "export", "{}", d); err != nil {
+		return nil, err
+	}
+	o.ExportUsage = cloud.Table.Usage()
+	if !c.ExportOnly {
+		if err := c.restore(cloud, definitions, d, o); err != nil {
+			return nil, err
+		}
+	}
+	for operation, n := range cloud.Cognito.Counts() {
+		o.Calls[operation] = n.Succeeded
+		o.Throttled += n.Throttled
+	}
+	o.BucketCalls, o.LargestObject = cloud.Bucket.Calls(), cloud.Bucket.largest
+	return o, nil
+}
+
+func (c Case) restore(cloud *Cloud, definitions Definitions, d Deployment, o *Outcome) error {
+	empty := Shape{}.Seed(targetID)
+	if c.CSVRate == 0 {
+		empty.Pool.AutoVerifiedAttributes = nil
+	}
+	if _, err := cloud.Cognito.Seed(empty); err != nil {
+		return err
+	}
+	var err error
+	o.Restore, err = cloud.Execute(definitions, "ImportWorkflow", "import", fmt.Sprintf(`{"NewUserPoolId": %q}`, targetID), d)
+	if err != nil {
+		return err
+	}
+	var report restore.Report
+	if err := json.Unmarshal(cloud.Bucket.Bytes("reports/import/report.json"), &report); err != nil {
+		return fmt.Errorf("the import's report: %w", err)
+	}
+	o.Verified = report.Verified
+	if !report.Verified || report.Users.Restored != int64(c.Users) || report.Memberships.Restored != int64(c.Memberships()) {
+		return fmt.Errorf("not everything came back: users %+v, memberships %+v, problems %+v", report.Users, report.Memberships, report.Problems)
+	}
+	return nil
+}
