@@ -23,7 +23,7 @@ func TestPoolIsDeterministic(t *testing.T) {
 		}
 		return string(b)
 	}
-	if text(7) != text(7) {
+	if first, second := text(7), text(7); first != second {
 		t.Error("the same options gave two pools")
 	}
 	if text(7) == text(8) {

@@ -1,3 +1,5 @@
+//lint:file-ignore ST1005 The errors of rows are the sentences of Cognito, which the job log shows.
+
 package cognito
 
 import (

@@ -17,8 +17,6 @@ type ordered[T any] struct {
 
 const blockSize = 512
 
-func (o *ordered[T]) len() int { return o.n }
-
 // block is the index of the block that holds or would hold v.
 func (o *ordered[T]) block(v T) int {
 	i := sort.Search(len(o.blocks), func(i int) bool {
