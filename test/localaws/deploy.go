@@ -36,7 +36,10 @@ func (b *Bed) deploy(ctx context.Context, stacks []*cloudformation.Stack) error 
 	providers := b.providers()
 	var deployments []*cloudformation.Deployment
 	for _, stack := range stacks {
-		d, err := cloudformation.Deploy(ctx, stack, providers, "AWS::Scheduler::Schedule")
+		if b.exports[stack.Region] == nil {
+			b.exports[stack.Region] = map[string]string{}
+		}
+		d, err := cloudformation.Deploy(ctx, stack, providers, b.exports[stack.Region], "AWS::Scheduler::Schedule")
 		if err != nil {
 			return err
 		}

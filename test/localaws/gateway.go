@@ -191,12 +191,27 @@ func (x *exchange) serveModelled() {
 // authorize checks every permission that a call needs.
 func (x *exchange) authorize(needed []wire.Permission) error {
 	for _, p := range needed {
+		if strings.HasPrefix(p.Action, "kms:") {
+			p.Context = x.viaService(p.Context)
+		}
 		d := x.bed.iam.Allowed(x.caller.principal.Role, p.Action, p.Resource, p.Context)
 		if !d.Allowed {
 			return iam.Denied(x.caller.service, x.caller.principal, p.Action, p.Resource, d)
 		}
 	}
 	return nil
+}
+
+// viaService adds what a service tells KMS when it uses a key for its caller.
+func (x *exchange) viaService(context map[string]string) map[string]string {
+	all := map[string]string{
+		"kms:ViaService":    fmt.Sprintf("%s.%s.amazonaws.com", x.caller.service, x.caller.region),
+		"kms:CallerAccount": wire.Account,
+	}
+	for key, value := range context {
+		all[key] = value
+	}
+	return all
 }
 
 // fault lets the call run into what the fault rules have for it. It reports
@@ -355,7 +370,7 @@ func (x *exchange) serveS3() {
 	x.operation = request.Operation
 	request.Region = x.caller.region
 	request.Allow = func(p wire.Permission) bool { return x.authorize([]wire.Permission{p}) == nil }
-	if err := x.authorize(request.Permissions()); err != nil {
+	if err := x.authorize(append(request.Permissions(), x.bed.s3.KeyPermissions(request)...)); err != nil {
 		io.Copy(io.Discard, io.LimitReader(x.r.Body, maxBody)) // some clients answer only after they have sent everything
 		x.writeError(err)
 		return

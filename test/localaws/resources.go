@@ -31,6 +31,7 @@ func (b *Bed) providers() map[string]cloudformation.Provider {
 		"AWS::IAM::ManagedPolicy":          b.createManagedPolicy,
 		"AWS::IAM::Policy":                 b.createPolicy,
 		"AWS::IAM::Role":                   b.createRole,
+		"AWS::KMS::Alias":                  b.createAlias,
 		"AWS::KMS::Key":                    b.createKey,
 		"AWS::Lambda::Function":            b.createFunction,
 		"AWS::Lambda::Permission":          b.createPermission,
@@ -56,7 +57,6 @@ var withoutEffect = map[string]string{
 	"AWS::CloudWatch::Alarm":          "the testbed keeps no metrics; functions print theirs as log lines, which tests read",
 	"AWS::CloudWatch::CompositeAlarm": "made of alarms",
 	"AWS::CloudWatch::Dashboard":      "shows metrics",
-	"AWS::KMS::Alias":                 "nothing is encrypted here; key policies are enforced under the key's ARN",
 	"AWS::Lambda::EventInvokeConfig":  "asynchronous events are retried with Lambda's defaults",
 	"AWS::Logs::LogGroup":             "log lines are kept by function, without groups and retention",
 	"AWS::Logs::MetricFilter":         "the testbed keeps no metrics",
@@ -71,7 +71,6 @@ func createWithoutEffect(_ context.Context, r cloudformation.Resource) (cloudfor
 		"AWS::CloudWatch::Alarm":          "arn:aws:cloudwatch:%s:%s:alarm:%s",
 		"AWS::CloudWatch::CompositeAlarm": "arn:aws:cloudwatch:%s:%s:alarm:%s",
 		"AWS::CloudWatch::Dashboard":      "arn:aws:cloudwatch:%s:%s:dashboard/%s",
-		"AWS::KMS::Alias":                 "arn:aws:kms:%s:%s:%s",
 		"AWS::Logs::LogGroup":             "arn:aws:logs:%s:%s:log-group:%s:*",
 		"AWS::Scheduler::ScheduleGroup":   "arn:aws:scheduler:%s:%s:schedule-group/%s",
 	}[r.Type]
@@ -180,12 +179,54 @@ func (b *Bed) createKey(_ context.Context, r cloudformation.Resource) (cloudform
 	h := hex.EncodeToString(sum[:16])
 	id := fmt.Sprintf("%s-%s-%s-%s-%s", h[:8], h[8:12], h[12:16], h[16:20], h[20:])
 	arn := fmt.Sprintf("arn:aws:kms:%s:%s:key/%s", r.Stack.Region, wire.Account, id)
+	b.mu.Lock()
+	b.keys[arn] = true
+	b.mu.Unlock()
 	if document := r.Properties.JSON("KeyPolicy"); document != nil {
 		if err := b.iam.AddResourcePolicy(arn, onResource(document, arn)); err != nil {
 			return cloudformation.Created{}, err
 		}
 	}
 	return cloudformation.Created{Ref: id, Attributes: map[string]string{"Arn": arn, "KeyId": id}}, nil
+}
+
+func (b *Bed) createAlias(_ context.Context, r cloudformation.Resource) (cloudformation.Created, error) {
+	name := r.Properties.String("AliasName")
+	key, err := b.keyARN(r.Stack.Region, r.Properties.String("TargetKeyId"))
+	if err != nil {
+		return cloudformation.Created{}, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.aliases[fmt.Sprintf("arn:aws:kms:%s:%s:%s", r.Stack.Region, wire.Account, name)] = key
+	return cloudformation.Created{Ref: name}, nil
+}
+
+// keyARN completes what a property calls a key (id, ARN, alias, ARN of an
+// alias) to the key's ARN; "" stays, and so do AWS's own keys' aliases.
+func (b *Bed) keyARN(region, key string) (string, error) {
+	if key == "" || strings.HasPrefix(key, "alias/aws/") || strings.Contains(key, ":alias/aws/") {
+		return "", nil
+	}
+	if !strings.HasPrefix(key, "arn:") {
+		kind := "key/"
+		if strings.HasPrefix(key, "alias/") {
+			kind = ""
+		}
+		key = fmt.Sprintf("arn:aws:kms:%s:%s:%s%s", region, wire.Account, kind, key)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if target := b.aliases[key]; target != "" {
+		key = target
+	}
+	if !b.keys[key] {
+		return "", fmt.Errorf("the KMS key %s does not exist yet: deploy the stack that makes it first", key)
+	}
+	if parts := strings.Split(key, ":"); parts[3] != region {
+		return "", fmt.Errorf("the KMS key %s is not in %s", key, region)
+	}
+	return key, nil
 }
 
 // onResource replaces the resource "*" of a key policy, which means this key,
@@ -210,15 +251,22 @@ func onResource(document json.RawMessage, arn string) json.RawMessage {
 
 func (b *Bed) createGlobalTable(ctx context.Context, r cloudformation.Resource) (cloudformation.Created, error) {
 	var regions []string
+	keys := map[string]string{}
 	for _, replica := range r.Properties.Objects("Replicas") {
-		regions = append(regions, replica.String("Region"))
+		region := replica.String("Region")
+		key, err := b.keyARN(region, replica.String("SSESpecification", "KMSMasterKeyId"))
+		if err != nil {
+			return cloudformation.Created{}, fmt.Errorf("replica in %s: %w", region, err)
+		}
+		keys[region] = key
+		regions = append(regions, region)
 	}
 	if !slices.Contains(regions, r.Stack.Region) {
 		return cloudformation.Created{}, fmt.Errorf("no replica is in the stack's own Region %s", r.Stack.Region)
 	}
 	name := physicalName(r, "TableName")
 	for _, region := range regions {
-		spec := dynamodb.TableSpec{Name: name, Attributes: r.Properties.JSON("AttributeDefinitions"), Keys: r.Properties.JSON("KeySchema"),
+		spec := dynamodb.TableSpec{Name: name, Attributes: r.Properties.JSON("AttributeDefinitions"), Keys: r.Properties.JSON("KeySchema"), Key: keys[region],
 			Replicas: slices.DeleteFunc(slices.Clone(regions), func(other string) bool { return other == region })}
 		if err := b.regional(region).dynamodb.CreateTable(ctx, spec); err != nil {
 			return cloudformation.Created{}, fmt.Errorf("replica in %s: %w", region, err)
@@ -229,7 +277,11 @@ func (b *Bed) createGlobalTable(ctx context.Context, r cloudformation.Resource) 
 
 func (b *Bed) createTable(ctx context.Context, r cloudformation.Resource) (cloudformation.Created, error) {
 	name := physicalName(r, "TableName")
-	spec := dynamodb.TableSpec{Name: name, Attributes: r.Properties.JSON("AttributeDefinitions"), Keys: r.Properties.JSON("KeySchema")}
+	key, err := b.keyARN(r.Stack.Region, r.Properties.String("SSESpecification", "KMSMasterKeyId"))
+	if err != nil {
+		return cloudformation.Created{}, err
+	}
+	spec := dynamodb.TableSpec{Name: name, Attributes: r.Properties.JSON("AttributeDefinitions"), Keys: r.Properties.JSON("KeySchema"), Key: key}
 	if err := b.regional(r.Stack.Region).dynamodb.CreateTable(ctx, spec); err != nil {
 		return cloudformation.Created{}, err
 	}
@@ -320,7 +372,14 @@ func (b *Bed) createTopicPolicy(_ context.Context, r cloudformation.Resource) (c
 
 func (b *Bed) createBucket(_ context.Context, r cloudformation.Resource) (cloudformation.Created, error) {
 	name := strings.ToLower(physicalName(r, "BucketName"))
-	if err := b.s3.CreateBucket(name, r.Stack.Region, r.Properties.String("VersioningConfiguration", "Status") == "Enabled"); err != nil {
+	var key string
+	for _, rule := range r.Properties.Objects("BucketEncryption", "ServerSideEncryptionConfiguration") {
+		var err error
+		if key, err = b.keyARN(r.Stack.Region, rule.String("ServerSideEncryptionByDefault", "KMSMasterKeyID")); err != nil {
+			return cloudformation.Created{}, err
+		}
+	}
+	if err := b.s3.CreateBucket(name, r.Stack.Region, key, r.Properties.String("VersioningConfiguration", "Status") == "Enabled"); err != nil {
 		return cloudformation.Created{}, err
 	}
 	return cloudformation.Created{Ref: name, Attributes: map[string]string{

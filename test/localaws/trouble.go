@@ -78,7 +78,7 @@ func (b *Bed) acted(x *exchange) {
 
 // invisible are services whose permissions no API call here can show, and why.
 var invisible = map[string]string{
-	"kms":  "services use keys on behalf of their caller, out of sight",
+	"kms":  "which of a key's actions a service needs for its caller is the service's affair",
 	"logs": "the Lambda service and Cognito's import jobs write logs, out of sight",
 	"xray": "the tracing daemon of Lambda sends segments, out of sight",
 }

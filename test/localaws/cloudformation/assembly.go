@@ -57,6 +57,7 @@ type Declaration struct {
 type Output struct {
 	Value     any
 	Condition string
+	Export    struct{ Name any }
 }
 
 type manifest struct {

@@ -55,7 +55,7 @@ func deploy(t *testing.T, template string) (created []string, d *Deployment, err
 		}
 		return Created{Ref: "ref-" + r.LogicalID, Attributes: map[string]string{"Arn": "arn-" + r.LogicalID}}, nil
 	}
-	d, err = Deploy(t.Context(), a.Stacks[0], map[string]Provider{"T": record, "Later": record}, "Later")
+	d, err = Deploy(t.Context(), a.Stacks[0], map[string]Provider{"T": record, "Later": record}, map[string]string{"shared": "imported"}, "Later")
 	if err == nil {
 		err = d.Finish(t.Context())
 	}
@@ -108,6 +108,7 @@ func TestResolve(t *testing.T) {
 		`{"Fn::If":["Yes",1,2]}`:                                `1`,
 		`{"Fn::If":["No",1,{"Ref":"Name"}]}`:                    `"param"`,
 		`{"Fn::FindInMap":["M","k","v"]}`:                       `"mapped"`,
+		`{"Fn::ImportValue":"shared"}`:                          `"imported"`,
 		`{"Fn::Base64":"hi"}`:                                   `"aGk="`,
 		`{"Fn::ToJsonString":{"a":{"Ref":"Name"}}}`:             `"{\"a\":\"param\"}"`,
 		`[1,{"Ref":"AWS::NoValue"},2]`:                          `[1,2]`,
@@ -141,7 +142,7 @@ func TestOrderConditionsOutputs(t *testing.T) {
 			"E":{"Type":"T","Properties":{"P":{"Ref":"D"}}},
 			"F":{"Type":"T","Condition":"No","Properties":{"P":{"Ref":"Missing"}}},
 			"G":{"Type":"T"}},
-		"Outputs":{"One":{"Value":{"Ref":"E"}},"None":{"Condition":"No","Value":{"Ref":"F"}}}}`)
+		"Outputs":{"One":{"Value":{"Ref":"E"},"Export":{"Name":{"Fn::Sub":"${AWS::StackName}:One"}}},"None":{"Condition":"No","Value":{"Ref":"F"}}}}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,6 +156,9 @@ func TestOrderConditionsOutputs(t *testing.T) {
 	if !maps.Equal(d.Outputs, map[string]string{"One": "ref-E"}) {
 		t.Errorf("outputs %v", d.Outputs)
 	}
+	if got := d.scope.exports["S-One:One"]; got != "ref-E" {
+		t.Errorf("exported %q", got)
+	}
 }
 
 func TestErrors(t *testing.T) {
@@ -163,6 +167,7 @@ func TestErrors(t *testing.T) {
 		"unknown function":  {`{"Resources":{"X":{"Type":"T","Properties":{"P":{"Fn::GetAZs":""}}}}}`, "stack S-One: resource X (T): P: the testbed does not know the function Fn::GetAZs"},
 		"unknown reference": {`{"Resources":{"X":{"Type":"T","Properties":{"P":{"Ref":"Y"}}}}}`, "reference to Y, which does not exist"},
 		"unknown attribute": {`{"Resources":{"Y":{"Type":"T"},"X":{"Type":"T","Properties":{"P":{"Fn::GetAtt":["Y","Color"]}}}}}`, "the testbed knows no attribute Color of Y (T)"},
+		"unknown export":    {`{"Resources":{"X":{"Type":"T","Properties":{"P":{"Fn::ImportValue":"none"}}}}}`, "exports none"},
 		"no default":        {`{"Parameters":{"N":{"Type":"String"}},"Resources":{"X":{"Type":"T","Properties":{"P":{"Ref":"N"}}}}}`, "parameter N has no default"},
 		"circle":            {`{"Resources":{"X":{"Type":"T","DependsOn":"Y"},"Y":{"Type":"T","Properties":{"P":{"Ref":"X"}}}}}`, "circle: X → Y → X"},
 		"provider":          {`{"Resources":{"X":{"Type":"T","Properties":{"Fail":"1"}}}}`, "stack S-One: resource X (T): as told"},

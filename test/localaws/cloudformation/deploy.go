@@ -37,8 +37,9 @@ type Deployment struct {
 
 // Deploy creates the resources of the stack, each after those it refers to,
 // except the types in hold and whatever depends on these: Finish creates them.
-// providers has an entry for every type the testbed knows.
-func Deploy(ctx context.Context, stack *Stack, providers map[string]Provider, hold ...string) (*Deployment, error) {
+// providers has an entry for every type the testbed knows; exports are the
+// values that stacks of the same Region have exported, to which this one adds.
+func Deploy(ctx context.Context, stack *Stack, providers map[string]Provider, exports map[string]string, hold ...string) (*Deployment, error) {
 	d := &Deployment{
 		Stack:     stack,
 		Outputs:   map[string]string{},
@@ -46,6 +47,7 @@ func Deploy(ctx context.Context, stack *Stack, providers map[string]Provider, ho
 		scope: &scope{
 			template: stack.Template,
 			created:  map[string]Created{},
+			exports:  exports,
 			pseudo: map[string]string{
 				"AWS::AccountId": wire.Account,
 				"AWS::Region":    stack.Region,
@@ -71,6 +73,9 @@ func Deploy(ctx context.Context, stack *Stack, providers map[string]Provider, ho
 			return nil, err
 		}
 	}
+	if len(d.held) == 0 {
+		return d, d.resolveOutputs()
+	}
 	return d, nil
 }
 
@@ -82,6 +87,10 @@ func (d *Deployment) Finish(ctx context.Context) error {
 		}
 	}
 	d.held = nil
+	return d.resolveOutputs()
+}
+
+func (d *Deployment) resolveOutputs() error {
 	for name, output := range d.Stack.Template.Outputs {
 		if output.Condition != "" {
 			if holds, err := d.scope.named(output.Condition); err != nil {
@@ -95,6 +104,14 @@ func (d *Deployment) Finish(ctx context.Context) error {
 			return fmt.Errorf("stack %s: output %s: %w", d.Stack.Name, name, err)
 		}
 		d.Outputs[name] = text(v)
+		if output.Export.Name == nil {
+			continue
+		}
+		exported, err := d.scope.resolve(output.Export.Name)
+		if err != nil {
+			return fmt.Errorf("stack %s: export of output %s: %w", d.Stack.Name, name, err)
+		}
+		d.scope.exports[text(exported)] = text(v)
 	}
 	return nil
 }

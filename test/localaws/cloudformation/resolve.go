@@ -18,6 +18,7 @@ type scope struct {
 	template *Template
 	pseudo   map[string]string
 	created  map[string]Created
+	exports  map[string]string // by name, of the stacks of this Region
 }
 
 // resolve returns v with every intrinsic function replaced by its value.
@@ -122,6 +123,12 @@ func (s *scope) call(name string, argument any) (any, error) {
 			parts = append(parts, p)
 		}
 		return parts, nil
+	case "Fn::ImportValue":
+		v, ok := s.exports[text(resolved)]
+		if !ok {
+			return nil, fmt.Errorf("no stack deployed to this Region exports %s (Fn::ImportValue)", text(resolved))
+		}
+		return v, nil
 	case "Fn::Base64":
 		return base64.StdEncoding.EncodeToString([]byte(text(resolved))), nil
 	case "Fn::FindInMap":

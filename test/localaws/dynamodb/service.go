@@ -32,6 +32,7 @@ type Service struct {
 type table struct {
 	hash, sort string   // key attributes; sort is "" without one
 	replicas   []string // other Regions that hold a replica
+	key        string   // ARN of the customer managed key, "" for AWS\'s own
 }
 
 // Stats counts what reached DynamoDB. A kind is the part of a partition key
@@ -111,6 +112,7 @@ type TableSpec struct {
 	Attributes json.RawMessage // AttributeDefinitions
 	Keys       json.RawMessage // KeySchema
 	Replicas   []string        // other Regions of a global table
+	Key        string          // ARN of a customer managed key
 }
 
 // CreateTable creates a table in this Region.
@@ -132,7 +134,7 @@ func (s *Service) CreateTable(ctx context.Context, spec TableSpec) error {
 	if _, err := server.call(ctx, "CreateTable", input); err != nil {
 		return fmt.Errorf("create table %s: %w", spec.Name, err)
 	}
-	t := &table{replicas: spec.Replicas}
+	t := &table{replicas: spec.Replicas, key: spec.Key}
 	for _, k := range keys {
 		if k.KeyType == "HASH" {
 			t.hash = k.AttributeName
@@ -240,9 +242,15 @@ func (s *Service) Permissions(c *wire.Call) []wire.Permission {
 			p.Context = map[string]string{"dynamodb:LeadingKeys": strings.Join(leading[name], "\n")}
 		}
 		list = append(list, p)
+		if t := s.table(name); t != nil && t.key != "" && overData[c.Operation] {
+			list = append(list, wire.Permission{Action: "kms:Decrypt", Resource: t.key})
+		}
 	}
 	return list
 }
+
+// overData are the operations that read or write items.
+var overData = map[string]bool{"GetItem": true, "PutItem": true, "UpdateItem": true, "DeleteItem": true, "BatchGetItem": true, "BatchWriteItem": true, "Query": true, "Scan": true}
 
 func (s *Service) arn(table string) string {
 	if strings.HasPrefix(table, "arn:") {
@@ -304,7 +312,7 @@ func (p *proxied) do(ctx context.Context, input json.RawMessage) (any, error) {
 	if err := json.Unmarshal(input, &fields); err != nil {
 		return nil, err
 	}
-	if p.countsCapacity() {
+	if overData[p.operation] {
 		fields["ReturnConsumedCapacity"] = quoted("TOTAL")
 	}
 	var withheld map[string]json.RawMessage
@@ -344,7 +352,7 @@ func (p *proxied) do(ctx context.Context, input json.RawMessage) (any, error) {
 	}
 	p.count(answer["ConsumedCapacity"])
 	p.s.replicator.publish(p.s.region, without(changes, unprocessed))
-	if p.countsCapacity() && (p.ReturnConsumedCapacity == "" || p.ReturnConsumedCapacity == "NONE") {
+	if overData[p.operation] && (p.ReturnConsumedCapacity == "" || p.ReturnConsumedCapacity == "NONE") {
 		delete(answer, "ConsumedCapacity")
 	}
 	if len(withheld) > 0 {
@@ -352,14 +360,6 @@ func (p *proxied) do(ctx context.Context, input json.RawMessage) (any, error) {
 		answer[name] = encode(merge(answer[name], withheld))
 	}
 	return answer, nil
-}
-
-func (p *proxied) countsCapacity() bool {
-	switch p.operation {
-	case "GetItem", "PutItem", "UpdateItem", "DeleteItem", "BatchGetItem", "BatchWriteItem", "Query", "Scan":
-		return true
-	}
-	return false
 }
 
 // changes lists the items that the call writes, with their new content where

@@ -30,11 +30,11 @@ func server(t *testing.T, denied ...string) (*Service, *s3.Client) {
 	t.Helper()
 	service := New(&wire.Clock{})
 	for name, versioned := range map[string]bool{"versioned": true, "plain": false} {
-		if err := service.CreateBucket(name, region, versioned); err != nil {
+		if err := service.CreateBucket(name, region, "", versioned); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := service.CreateBucket("elsewhere", "us-east-1", false); err != nil {
+	if err := service.CreateBucket("elsewhere", "us-east-1", "", false); err != nil {
 		t.Fatal(err)
 	}
 	allow := func(p wire.Permission) bool {

@@ -32,12 +32,13 @@ func New(clock *wire.Clock) *Service {
 	return &Service{store: s, fake: fake.Server()}
 }
 
-// CreateBucket adds a bucket.
-func (s *Service) CreateBucket(name, region string, versioned bool) error {
+// CreateBucket adds a bucket; key is the ARN of its customer managed key, if it
+// has one.
+func (s *Service) CreateBucket(name, region, key string, versioned bool) error {
 	if err := gofakes3.ValidateBucketName(name); err != nil {
 		return fmt.Errorf("bucket name %q: %w", name, err)
 	}
-	return s.store.create(name, region, versioned)
+	return s.store.create(name, region, key, versioned)
 }
 
 // Keys lists the keys of a bucket that have any version, delete markers
@@ -177,6 +178,23 @@ func (req *Request) Permissions() []wire.Permission {
 		return onKey("AbortMultipartUpload")
 	case "ListParts":
 		return onKey("ListMultipartUploadParts")
+	}
+	return nil
+}
+
+// KeyPermissions lists what the call needs of the bucket's key.
+func (s *Service) KeyPermissions(req *Request) []wire.Permission {
+	key := s.store.keyOf(req.Bucket)
+	if key == "" {
+		return nil
+	}
+	switch req.Operation {
+	case "GetObject", "HeadObject":
+		return []wire.Permission{{Action: "kms:Decrypt", Resource: key}}
+	case "PutObject", "CreateMultipartUpload":
+		return []wire.Permission{{Action: "kms:GenerateDataKey", Resource: key}}
+	case "UploadPart", "CompleteMultipartUpload", "CopyObject":
+		return []wire.Permission{{Action: "kms:GenerateDataKey", Resource: key}, {Action: "kms:Decrypt", Resource: key}}
 	}
 	return nil
 }

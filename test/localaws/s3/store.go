@@ -30,6 +30,7 @@ var (
 type bucket struct {
 	name       string
 	region     string
+	key        string // ARN of the customer managed key, "" for S3's own
 	created    time.Time
 	versioning gofakes3.VersioningStatus
 	keys       []string              // sorted
@@ -51,13 +52,13 @@ func newStore(now func() time.Time) *store {
 	return &store{now: now, buckets: map[string]*bucket{}}
 }
 
-func (s *store) create(name, region string, versioned bool) error {
+func (s *store) create(name, region, key string, versioned bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.buckets[name] != nil {
 		return gofakes3.ResourceError(gofakes3.ErrBucketAlreadyExists, name)
 	}
-	b := &bucket{name: name, region: region, created: s.now(), objects: map[string][]*version{}}
+	b := &bucket{name: name, region: region, key: key, created: s.now(), objects: map[string][]*version{}}
 	if versioned {
 		b.versioning = gofakes3.VersioningEnabled
 	}
@@ -73,6 +74,15 @@ func (s *store) regionOf(name string) (string, bool) {
 		return "", false
 	}
 	return b.region, true
+}
+
+func (s *store) keyOf(name string) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if b := s.buckets[name]; b != nil {
+		return b.key
+	}
+	return ""
 }
 
 // exists reports whether a version ("" for the current one) can be read.
