@@ -26,7 +26,7 @@ type Import struct {
 
 // Outcomes counts the records of one kind by what became of them.
 type Outcomes struct {
-	Total, Restored, Present, Deferred, Conflict, Failed int64
+	Total, Restored, Present, Deferred, Conflict, Failed, LeftOut int64
 }
 
 func (o Outcomes) unsolved() int64 { return o.Conflict + o.Failed }
@@ -38,7 +38,7 @@ func (o Outcomes) describe() string {
 		what string
 	}{
 		{o.Restored, "restored"}, {o.Present, "already there"}, {o.Deferred, "deferred"},
-		{o.Conflict, "in conflict"}, {o.Failed, "failed"},
+		{o.Conflict, "in conflict"}, {o.Failed, "failed"}, {o.LeftOut, "not asked for"},
 	} {
 		if part.n == 0 {
 			continue
