@@ -315,6 +315,42 @@ func TestMissingPermission(t *testing.T) {
 	}
 }
 
+func TestCustomerManagedKey(t *testing.T) {
+	for name, c := range map[string]struct {
+		action string
+		want   string // in the answer
+	}{
+		"with permission":    {"kms:Decrypt", `"Calls":1`},
+		"without permission": {"kms:Encrypt", "kms:Decrypt"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tmpl := template()
+			resources := tmpl["Resources"].(map[string]any)
+			statement := func(principal, resource any, action string, condition map[string]any) any {
+				s := map[string]any{"Effect": "Allow", "Action": action, "Resource": resource, "Condition": condition}
+				if principal != nil {
+					s["Principal"] = principal
+				}
+				return s
+			}
+			resources["Key"] = resource("AWS::KMS::Key", map[string]any{"KeyPolicy": map[string]any{"Version": "2012-10-17", "Statement": []any{
+				statement(map[string]any{"AWS": "arn:aws:iam::123456789012:root"}, "*", "kms:*", map[string]any{})}}})
+			resources["Alias"] = resource("AWS::KMS::Alias", map[string]any{"AliasName": "alias/t", "TargetKeyId": ref("Key")})
+			table := resources["Table"].(map[string]any)
+			table["DependsOn"] = "Alias"
+			table["Properties"].(map[string]any)["Replicas"].([]any)[0].(map[string]any)["SSESpecification"] = map[string]any{"KMSMasterKeyId": "alias/t"}
+			role := resources["ProbeRole"].(map[string]any)["Properties"].(map[string]any)
+			role["Policies"] = append(role["Policies"].([]any), map[string]any{"PolicyName": "Key", "PolicyDocument": map[string]any{"Version": "2012-10-17", "Statement": []any{
+				statement(nil, getAtt("Key", "Arn"), c.action, map[string]any{"StringEquals": map[string]any{"kms:ViaService": "dynamodb.eu-west-1.amazonaws.com"}})}}})
+			bed := startBed(t, tmpl)
+			result, _, err := bed.Lambda().Invoke(t.Context(), functionARN(here, "T-probe"), wire.Principal{}, []byte(`{"Do":"put","Text":"USER-1"}`))
+			if err != nil || !strings.Contains(string(result), c.want) {
+				t.Errorf("%s %v", result, err)
+			}
+		})
+	}
+}
+
 func TestUnknownTypeIsNamed(t *testing.T) {
 	tmpl := map[string]any{"Resources": map[string]any{"Strange": resource("AWS::EC2::Instance", nil)}}
 	bed, err := Start(t.Context(), Options{Assembly: writeAssembly(t, tmpl), Source: "testdata"})

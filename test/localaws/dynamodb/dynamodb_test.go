@@ -212,6 +212,41 @@ func TestStatsAndUnprocessed(t *testing.T) {
 	}
 }
 
+func TestStaleReads(t *testing.T) {
+	_, s, _ := newTables(t)
+	must(t, s, "PutItem", putInput("USER-1", "old"))
+	s.SetStaleReads(300 * time.Millisecond)
+	must(t, s, "PutItem", putInput("USER-1", "new"))
+	must(t, s, "PutItem", putInput("USER-1", "newer"))
+	must(t, s, "PutItem", putInput("USER-2", "new"))
+	got := func(input string) string {
+		return string(encode(must(t, s, "GetItem", strings.Replace(input, "KEY", key("USER-1"), 1))["Item"]))
+	}
+	if v := got(`{"TableName":"Tab","Key":KEY}`); !strings.Contains(v, `"old"`) {
+		t.Errorf("GetItem: %s", v)
+	}
+	if v := got(`{"TableName":"Tab","Key":KEY,"ConsistentRead":true}`); !strings.Contains(v, `"newer"`) {
+		t.Errorf("consistent GetItem: %s", v)
+	}
+	if v := contents(t, s); !maps.Equal(v, map[string]string{"USER-1": "old"}) {
+		t.Errorf("Scan: %v", v)
+	}
+	batch := func(consistent bool) string {
+		return string(must(t, s, "BatchGetItem", fmt.Sprintf(`{"RequestItems":{"Tab":{"ConsistentRead":%v,"ProjectionExpression":"id,#t,v","ExpressionAttributeNames":{"#t":"type"},"Keys":[%s,%s]}}}`, consistent, key("USER-1"), key("USER-2")))["Responses"])
+	}
+	if v := batch(false); !strings.Contains(v, `"old"`) || strings.Contains(v, "USER-2") {
+		t.Errorf("BatchGetItem: %s", v)
+	}
+	if v := batch(true); !strings.Contains(v, `"newer"`) || !strings.Contains(v, "USER-2") {
+		t.Errorf("consistent BatchGetItem: %s", v)
+	}
+	time.Sleep(350 * time.Millisecond)
+	if v := contents(t, s); !maps.Equal(v, map[string]string{"USER-1": "newer", "USER-2": "new"}) {
+		t.Errorf("Scan after the window: %v", v)
+	}
+	s.SetStaleReads(0)
+}
+
 func TestPermissions(t *testing.T) {
 	r := NewReplicator(1)
 	defer r.Close()

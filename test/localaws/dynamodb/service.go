@@ -21,6 +21,7 @@ type Service struct {
 	region     string
 	root       string // module root, for node_modules
 	replicator *Replicator
+	stale      stale
 
 	mu     sync.Mutex
 	server *dynalite
@@ -332,6 +333,10 @@ func (p *proxied) do(ctx context.Context, input json.RawMessage) (any, error) {
 
 	unlock := p.s.replicator.lock(p.s.region, changes)
 	defer unlock()
+	remembered, err := p.remember(ctx, changes)
+	if err != nil {
+		return nil, err
+	}
 	output, err := p.server.call(ctx, p.operation, encode(fields))
 	if err != nil {
 		var refused *Refusal
@@ -343,6 +348,10 @@ func (p *proxied) do(ctx context.Context, input json.RawMessage) (any, error) {
 	var answer map[string]json.RawMessage
 	if err := json.Unmarshal(output, &answer); err != nil {
 		return nil, fmt.Errorf("%s: answer of dynalite: %w", p.operation, err)
+	}
+	remembered()
+	if err := p.age(fields, answer); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.operation, err)
 	}
 	unprocessed := answer["UnprocessedItems"]
 	if global {
