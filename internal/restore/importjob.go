@@ -152,6 +152,13 @@ func (w *importer) startJob(ctx context.Context, f *file, j *types.UserImportJob
 		return false, err
 	}
 	_, err = w.Jobs.StartUserImportJob(ctx, &idp.StartUserImportJobInput{UserPoolId: &w.plan.Target.ID, JobId: j.JobId})
+	if isCode(err, "PreconditionNotMetException") {
+		// Perhaps it has started already, by a call whose answer was lost.
+		w.cursor.Job = aws.ToString(j.JobId)
+		if now, findErr := w.findJob(ctx); findErr == nil && now.Status != types.UserImportJobStatusTypeCreated {
+			return true, nil
+		}
+	}
 	if err != nil {
 		return false, fmt.Errorf("start import job %s: %w", aws.ToString(j.JobId), err)
 	}

@@ -24,8 +24,8 @@ func (v *verifier) user(person uint32, e *Entry) verdict {
 	case p.proof != NoProof && p.has.is(created):
 		return v.restored(person, p)
 	case p.proof != NoProof:
-		if p.has.is(whole) && p.wrong() {
-			return verdict{Failed, ReasonDiffers, ""}
+		if p.has.is(whole) && p.toMend() {
+			return v.failed(person)
 		}
 		return verdict{Outcome: Existing}
 	case e.User.Status == pool.ExternalProvider:
@@ -49,7 +49,7 @@ func (v *verifier) user(person uint32, e *Entry) verdict {
 
 // restored judges somebody whom this import created.
 func (v *verifier) restored(person uint32, p *person) verdict {
-	if !p.wrong() && !p.has.is(flagFailed|linkFailed) {
+	if p.asBefore() {
 		return verdict{Outcome: Restored}
 	}
 	if names := v.at.Details[person]; len(names) > 0 {
@@ -59,7 +59,12 @@ func (v *verifier) restored(person uint32, p *person) verdict {
 			return verdict{Failed, ReasonDiffers, strings.Join(names, " ")}
 		}
 	}
-	if f, failed := v.census.noFlag[person]; failed {
+	return v.failed(person)
+}
+
+// failed is the verdict on somebody who is not as in the restore point.
+func (v *verifier) failed(person uint32) verdict {
+	if f, known := v.census.noFlag[person]; known {
 		return verdict{Failed, f.Reason, strings.TrimSpace(f.Kind + " " + f.Name)}
 	}
 	return verdict{Failed, ReasonDiffers, ""}

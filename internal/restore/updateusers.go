@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -386,7 +387,7 @@ func tasks(e *Entry, r *userResult) []task {
 // carryOut makes one call. A refusal is a failure of this record alone.
 func (u *updater) carryOut(ctx context.Context, t task) (*updateFailure, error) {
 	err := u.call(ctx, t)
-	if err == nil {
+	if err == nil || t.kind == kindLink && alreadyLinked(err) {
 		return nil, nil
 	}
 	reason, code := refusal(err)
@@ -414,6 +415,12 @@ func (u *updater) carryOut(ctx context.Context, t task) (*updateFailure, error) 
 		name = t.link.Provider
 	}
 	return &updateFailure{Sub: t.sub, Kind: t.kind, Name: name, Reason: reason, Detail: code}, nil
+}
+
+// alreadyLinked says that the identity is linked to this very user, by a call
+// of ours whose answer was lost. Cognito has no error code of its own for it.
+func alreadyLinked(err error) bool {
+	return strings.Contains(err.Error(), "already linked to DestinationUser")
 }
 
 func (u *updater) call(ctx context.Context, t task) error {

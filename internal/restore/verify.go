@@ -137,7 +137,7 @@ func (v *verifier) lagging() bool {
 		if !p.has.is(requested) {
 			continue
 		}
-		if p.has.is(created|existing) && p.proof == NoProof || p.wrong() {
+		if p.has.is(created|existing) && p.proof == NoProof || p.late() {
 			return true
 		}
 		waiting := false
@@ -153,17 +153,26 @@ func (v *verifier) lagging() bool {
 	return false
 }
 
-// wrong says that somebody whom the import restored is not as in the restore
-// point.
-func (p *person) wrong() bool {
+// asBefore says that somebody whom the import created is as in the restore
+// point: attributes, enabled or not, linked identities.
+func (p *person) asBefore() bool {
+	return p.saw&sawSame != 0 && p.saw&sawLinks != 0 && p.has.is(enabled) == (p.saw&sawEnabled != 0)
+}
+
+// toMend says that a disabled flag or a link is missing, which a restore adds.
+func (p *person) toMend() bool {
+	return !p.has.is(enabled) && p.saw&sawEnabled != 0 || p.saw&sawLinks == 0
+}
+
+// late says that what the listing shows of somebody is wrong and may be no
+// more than late: not what is known to have failed.
+func (p *person) late() bool {
 	if p.proof == NoProof || !p.has.is(whole) {
 		return false
 	}
-	if p.has.is(created) && p.saw&sawSame == 0 {
-		return true
-	}
-	flag := p.has.is(enabled) != (p.saw&sawEnabled != 0)
-	return flag && (p.has.is(created) || !p.has.is(enabled)) && !p.has.is(flagFailed) || p.saw&sawLinks == 0 && !p.has.is(linkFailed)
+	flag := !p.has.is(enabled) && p.saw&sawEnabled != 0 && !p.has.is(flagFailed)
+	link := p.saw&sawLinks == 0 && !p.has.is(linkFailed)
+	return flag || link || p.has.is(created) && (p.saw&sawSame == 0 || p.has.is(enabled) && p.saw&sawEnabled == 0)
 }
 
 // repair queues what is missing as another round.

@@ -1,0 +1,213 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"cognito-backup/internal/restore"
+	"cognito-backup/test/localaws/cognito"
+	"cognito-backup/test/localaws/faults"
+	"cognito-backup/test/localaws/sqs"
+	"cognito-backup/test/seed"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+)
+
+// importFunctions are the functions of an import that work in slices.
+var importFunctions = []string{"check-new-user-pool", "scan-table", "import-users", "update-users", "verify-import"}
+
+// TestImportUnderFaults restores under every kind of trouble: nothing is lost,
+// nothing is doubled, nobody gets mail.
+func TestImportUnderFaults(t *testing.T) {
+	tests := map[string]struct {
+		edits   []edit
+		options seed.Options
+		trouble func(*importBed) // begins before the import
+		after   func(*testing.T, *importBed, *restored)
+	}{
+		"slices of a second": {
+			edits:   []edit{environment("SLICE_SECONDS", "1"), environment("COGNITO_TPS", "25")},
+			options: seed.Options{Users: 200, Groups: 20, Seed: 4},
+			after: func(t *testing.T, b *importBed, r *restored) {
+				if n := b.slices(r.execution); n < 12 {
+					t.Errorf("the import took %d slices, too few to prove anything", n)
+				}
+			},
+		},
+		"functions killed": {
+			edits: []edit{environment("SLICE_SECONDS", "3"), environment("COGNITO_TPS", "40")},
+			trouble: func(b *importBed) {
+				for _, f := range importFunctions {
+					go func() {
+						for _, calls := range []int{3, 14} { // at the beginning, and in the middle of its work
+							select {
+							case <-b.KillAfter(f, calls):
+							case <-b.t.Context().Done():
+								return
+							}
+						}
+					}()
+				}
+			},
+		},
+		"killed right after the import job started": {
+			trouble: func(b *importBed) {
+				b.killAfterOperation("import-users", "StartUserImportJob")
+			},
+			after: func(t *testing.T, b *importBed, r *restored) {
+				if n := b.calls("StartUserImportJob"); n != 1 {
+					t.Errorf("%d import jobs were started", n)
+				}
+				if b.slices(r.execution) == 0 || r.report.CreatedCSV == 0 {
+					t.Errorf("nobody came by CSV")
+				}
+			},
+		},
+		"answers lost": {
+			trouble: func(b *importBed) {
+				for _, operation := range []string{"StartUserImportJob", "CreateUserImportJob", "AdminCreateUser", "AdminSetUserPassword",
+					"CreateGroup", "AdminAddUserToGroup", "AdminLinkProviderForUser", "AdminDisableUser", "SendMessageBatch", "PutObject"} {
+					b.Faults().Add(faults.Rule{Kind: faults.DropAfter, Region: b.secondary, Operation: operation, Count: 2})
+				}
+			},
+		},
+		"a fifth of the calls throttled": {
+			trouble: func(b *importBed) {
+				b.Faults().Add(faults.Rule{Kind: faults.Throttle, Region: b.secondary, Service: "cognito-idp", Function: "*", Probability: 0.2})
+			},
+		},
+		"messages twice and out of order": {
+			trouble: func(b *importBed) {
+				b.SQS(b.secondary).SetFaults(sqs.Faults{Twice: true, Shuffle: true})
+			},
+		},
+		"the job gives up": {
+			options: seed.Options{Users: 400, Groups: 8, Seed: 5},
+			trouble: func(b *importBed) {
+				// Less than no failure is too many: the job ends after its first users.
+				b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) { v.ImportTolerance = -1 })
+			},
+			after: func(t *testing.T, _ *importBed, r *restored) {
+				if r.report.CreatedCSV == 0 || r.report.CreatedAPI < r.report.CreatedCSV {
+					t.Errorf("%d users by CSV and %d by API", r.report.CreatedCSV, r.report.CreatedAPI)
+				}
+			},
+		},
+		"no permission for import jobs": {
+			edits: []edit{without("import-users", "cognito-idp:CreateUserImportJob")},
+			after: func(t *testing.T, _ *importBed, r *restored) {
+				if r.report.CreatedCSV != 0 {
+					t.Errorf("%d users came by CSV", r.report.CreatedCSV)
+				}
+			},
+		},
+		"late listings": {
+			trouble: func(b *importBed) {
+				b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) { v.ListUsersLag = 3 * time.Second })
+			},
+		},
+		"empty, short and expiring pages": {
+			trouble: func(b *importBed) {
+				b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) {
+					v.Paging[""] = cognito.PagingFaults{EmptyEvery: 2, ShortEvery: 3, RepeatEvery: 2, TrailingPage: true, ExpireAtPage: 3, ExpireTimes: 1}
+				})
+			},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := test.options
+			if o.Users == 0 {
+				o = seed.Options{Users: 120, Groups: 12, Seed: 21}
+			}
+			b := exported(t, seed.Pool(o), test.edits...)
+			if test.trouble != nil {
+				test.trouble(b)
+			}
+			r := b.restore(b.target(), nil)
+			b.proved(r)
+			b.once(r)
+			if test.after != nil {
+				test.after(t, b, r)
+			}
+			if err := b.Faults().VerifyAllExercised(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// once checks that nobody was created twice.
+func (b *importBed) once(r *restored) {
+	b.t.Helper()
+	if have, want := len(r.after.Users), int(r.report.Users.Restored); have != want {
+		b.t.Errorf("the target has %d users, %d were restored", have, want)
+	}
+}
+
+// slices counts the time slices of an execution.
+func (b *importBed) slices(e execution) int {
+	b.t.Helper()
+	n := 0
+	in := &sfn.GetExecutionHistoryInput{ExecutionArn: &e.arn, MaxResults: 1000}
+	for {
+		out, err := b.states(b.secondary).GetExecutionHistory(b.t.Context(), in)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for _, event := range out.Events {
+			if event.Type == types.HistoryEventTypeTaskStateEntered {
+				n++
+			}
+		}
+		if in.NextToken = out.NextToken; in.NextToken == nil {
+			return n
+		}
+	}
+}
+
+// killAfterOperation kills the function as soon as it has made a call.
+func (b *importBed) killAfterOperation(function, operation string) {
+	go func() {
+		for b.calls(operation) == 0 && b.t.Context().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		b.KillFunction(function)
+	}()
+}
+
+// calls counts the calls of an operation in the secondary Region that succeeded.
+func (b *importBed) calls(operation string) int {
+	n := 0
+	for _, r := range b.Requests() {
+		if r.Region == b.secondary && r.Operation == operation && r.Status/100 == 2 {
+			n++
+		}
+	}
+	return n
+}
+
+// TestMembershipsOfAUserWhoCannotBeCreated fails alone: the user and what is
+// his, with the reason, and nobody else.
+func TestMembershipsOfAUserWhoCannotBeCreated(t *testing.T) {
+	t.Parallel()
+	b := exported(t, seed.Pool(seed.Options{Users: 80, Groups: 6, Seed: 8}))
+	b.Faults().Add(faults.Rule{Kind: faults.Fail, Operation: "AdminCreateUser", Region: b.secondary, Code: "InvalidParameterException", Count: 3})
+	r := b.restore(b.target(), nil)
+	if r.report.Verified || r.report.Users.Failed != 3 || r.report.Groups.Failed != 0 {
+		t.Errorf("users %+v, groups %+v, verified %t", r.report.Users, r.report.Groups, r.report.Verified)
+	}
+	if p, ok := r.problem(restore.ReasonInvalid); !ok || p.Count != 3 || len(p.Records) != 3 {
+		t.Errorf("problems: %+v", r.report.Problems)
+	}
+	result := seed.Compare(b.source, r.after)
+	if missing := result.Users.Expected - result.Users.Restored; missing != 3 {
+		t.Errorf("%d users are missing", missing)
+	}
+	if m := r.report.Memberships; int(m.Failed) != result.Memberships.Expected-result.Memberships.Restored || m.Restored != int64(result.Memberships.Restored) {
+		t.Errorf("the report counts memberships as %+v, the comparison as %s", m, result.Memberships)
+	}
+	b.silent()
+}
