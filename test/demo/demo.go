@@ -170,24 +170,18 @@ func (d *demo) backUp(ctx context.Context) error {
 	if _, err := bed.Cognito(d.expects.primary).Seed(d.seeded); err != nil {
 		return fmt.Errorf("make the source pool: %w", err)
 	}
-	federated := 0
 	memberships := 0
-	for _, u := range d.seeded.Users {
-		if u.UserStatus == seed.External {
-			federated++
-		}
-	}
 	for _, members := range d.seeded.Members {
 		memberships += len(members)
 	}
-	d.out.line("user pool %s in %s: %d users (%d federated), %d groups, %d memberships",
-		d.expects.poolID, d.expects.primary, len(d.seeded.Users), federated, len(d.seeded.Groups), memberships)
+	d.out.line("source  %s: %d users, %d groups, %d memberships",
+		d.expects.poolID, len(d.seeded.Users), len(d.seeded.Groups), memberships)
 	if err := bed.Deploy(ctx); err != nil {
 		return fmt.Errorf("deploy %s: %w", d.assembly, err)
 	}
-	d.out.line("stacks of %s deployed to %s and %s on %s in %s", d.assembly, d.expects.primary, d.expects.secondary,
-		bed.Endpoint(), seconds(time.Since(started)))
-	d.out.line("CognitoTPS %s; waits and import jobs run %g times faster than in AWS, functions do not", d.expects.tps, d.factor)
+	d.out.line("stacks  %s and %s, at %s", d.expects.primary, d.expects.secondary, bed.Endpoint())
+	d.out.line("        from %s, deployed in %s", d.assembly, seconds(time.Since(started)))
+	d.out.line("speed   CognitoTPS %s; waits and import jobs %g times faster than in AWS", d.expects.tps, d.factor)
 
 	d.out.heading("Export, started by the schedule")
 	arn, err := d.scheduled(ctx)
@@ -226,7 +220,7 @@ func (d *demo) lose(ctx context.Context) error {
 	if gone := new(idptypes.ResourceNotFoundException); !errors.As(err, &gone) {
 		return fmt.Errorf("the source pool should be gone, but DescribeUserPool says: %v", err)
 	}
-	d.out.line("user pool %s deleted, with everything in it", d.expects.poolID)
+	d.out.line("source  %s deleted, with everything in it", d.expects.poolID)
 	return nil
 }
 
@@ -236,7 +230,7 @@ func (d *demo) restore(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make the target pool: %w", err)
 	}
-	d.out.line("empty user pool %s with the same configuration made in %s", target, d.expects.secondary)
+	d.out.line("target  %s made, empty, with the same configuration", target)
 
 	input, err := json.Marshal(map[string]string{"NewUserPoolId": target})
 	if err != nil {

@@ -42,7 +42,7 @@ func (d *demo) follow(ctx context.Context, region, arn string, gauge func() stri
 			line = gauge()
 		}
 		if d.out.live {
-			d.out.block(p.rows(time.Now(), line))
+			d.out.block(p.rows(time.Now(), running, line))
 		} else {
 			for _, line := range p.news() {
 				d.out.line("%s", line)
@@ -86,19 +86,20 @@ type progress struct {
 	started time.Time
 	states  []*state
 	byName  map[string]*state
-	events  int64 // read so far
+	events  int64            // read so far
+	counts  map[string]int64 // of the run, as last seen
 	fresh   []string
 }
 
 // state is a task state of the workflow.
 type state struct {
-	name               string
-	depth              int // 1 inside a Parallel
-	first, last        time.Time
-	inside             bool
-	slices, failed     int
-	lastError, waiting string
-	counts             map[string]int64
+	name           string
+	depth          int // 1 inside a Parallel
+	first, last    time.Time
+	inside         bool
+	slices, failed int
+	lastError      string
+	counts         map[string]int64
 }
 
 func newProgress(ctx context.Context, api *sfn.Client, arn string) (*progress, error) {
@@ -195,6 +196,7 @@ func (p *progress) take(e types.HistoryEvent, s *state) {
 		s.inside = true
 	case types.HistoryEventTypeTaskFailed, types.HistoryEventTypeTaskTimedOut:
 		s.failed++
+		s.last = when
 		s.lastError = "time-out"
 		if e.TaskFailedEventDetails != nil {
 			s.lastError = aws.ToString(e.TaskFailedEventDetails.Error)
@@ -202,14 +204,22 @@ func (p *progress) take(e types.HistoryEvent, s *state) {
 		p.note(when, s, "failed with "+s.lastError)
 	case types.HistoryEventTypeTaskStateExited:
 		var run struct {
-			Cursor string
-			Counts map[string]int64
+			Cursor      string
+			WaitSeconds int
+			Counts      map[string]int64
 		}
-		if json.Unmarshal([]byte(aws.ToString(e.StateExitedEventDetails.Output)), &run) == nil {
-			s.counts = run.Counts
+		if json.Unmarshal([]byte(aws.ToString(e.StateExitedEventDetails.Output)), &run) != nil {
+			return // a state that passes no run on
 		}
-		s.inside, s.last = false, when
-		if run.Cursor == "" {
+		for name, n := range run.Counts {
+			if n != p.counts[name] {
+				s.count(name, n)
+			}
+		}
+		p.counts = run.Counts
+		s.last = when
+		if run.Cursor == "" && run.WaitSeconds == 0 {
+			s.inside = false
 			p.note(when, s, "done "+s.describe())
 		}
 	}
@@ -217,6 +227,14 @@ func (p *progress) take(e types.HistoryEvent, s *state) {
 
 func (p *progress) note(when time.Time, s *state, what string) {
 	p.fresh = append(p.fresh, fmt.Sprintf("%6.1f s  %-20s %s", when.Sub(p.started).Seconds(), s.name, strings.TrimSpace(what)))
+}
+
+// count keeps what the state added to the run's counts.
+func (s *state) count(name string, n int64) {
+	if s.counts == nil {
+		s.counts = map[string]int64{}
+	}
+	s.counts[name] = n
 }
 
 // describe is what came of a state so far.
@@ -235,13 +253,16 @@ func (s *state) describe() string {
 }
 
 // rows are the states as a block, with a line about the work below.
-func (p *progress) rows(now time.Time, gauge string) []row {
+func (p *progress) rows(now time.Time, running bool, gauge string) []row {
 	var rows []row
 	for _, s := range p.states {
 		r := row{mark: "[ ]", colour: dim}
 		took := ""
 		switch {
 		case s.slices == 0:
+		case s.inside && !running:
+			r.mark, r.colour = "[!]", red
+			took = seconds(s.last.Sub(s.first))
 		case s.inside:
 			r.mark, r.colour = "[>]", yellow
 			took = seconds(now.Sub(s.first))

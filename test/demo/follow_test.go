@@ -53,7 +53,8 @@ func TestProgressOfAState(t *testing.T) {
 	exited := func(output string) types.HistoryEvent {
 		return types.HistoryEvent{Type: types.HistoryEventTypeTaskStateExited, StateExitedEventDetails: &types.StateExitedEventDetails{Output: &output}}
 	}
-	row := func() string { r := p.rows(start.Add(9*time.Second), "")[0]; return r.mark + " " + r.text }
+	running := true
+	row := func() string { r := p.rows(start.Add(9*time.Second), running, "")[0]; return r.mark + " " + r.text }
 
 	if got := row(); got != "[ ] ExportUsers" {
 		t.Errorf("before: %q", got)
@@ -63,6 +64,11 @@ func TestProgressOfAState(t *testing.T) {
 	if got := strings.Join(strings.Fields(row()), " "); got != "[>] ExportUsers 8.0 s 1 retried after TransientError" {
 		t.Errorf("at work: %q", got)
 	}
+	running = false
+	if got := strings.Join(strings.Fields(row()), " "); got != "[!] ExportUsers 1.0 s 1 retried after TransientError" {
+		t.Errorf("failed: %q", got)
+	}
+	running = true
 	at(3, exited(`{"Cursor": "runs/x", "Counts": {"Listed": 60}}`))
 	at(3, entered)
 	at(5, exited(`{"Counts": {"Listed": 90}}`))
