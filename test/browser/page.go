@@ -40,6 +40,7 @@ type Page struct {
 	t       testing.TB
 	session string
 	url     string
+	width   int
 
 	mu       sync.Mutex
 	requests []string
@@ -65,7 +66,7 @@ func (b *Browser) Open(t testing.TB, address string, v View) *Page {
 	if v.Scale == 0 {
 		v.Scale = 1
 	}
-	p := &Page{b: b, t: t, url: address, loaded: make(chan struct{}, 16)}
+	p := &Page{b: b, t: t, url: address, width: v.Width, loaded: make(chan struct{}, 16)}
 	var target struct{ TargetID string }
 	p.must(b.call("", "Target.createTarget", map[string]any{"url": "about:blank"}, &target))
 	var attached struct{ SessionID string }
@@ -324,8 +325,8 @@ func (p *Page) Screenshot(path string) {
 func (p *Page) Overflow() int {
 	p.t.Helper()
 	var pixels int
-	p.Eval("document.documentElement.scrollWidth - window.innerWidth", &pixels)
-	return max(pixels, 0)
+	p.Eval("document.documentElement.scrollWidth", &pixels)
+	return max(pixels-p.width, 0)
 }
 
 func quote(s string) string {

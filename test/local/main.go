@@ -1,6 +1,6 @@
 // Command local starts the testbed with the stacks of a cloud assembly and a
-// seeded user pool, and keeps it running for the AWS CLI or any SDK until it is
-// interrupted.
+// seeded user pool, and keeps it running until it is interrupted: for the AWS
+// CLI, any SDK, and a page that shows the workflows as they run.
 package main
 
 import (
@@ -49,7 +49,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.SetOutput(stderr)
 	f.StringVar(&o.assembly, "assembly", "cdk.out", "cloud assembly to deploy")
 	f.StringVar(&o.source, "source", ".", "root of this module")
-	f.IntVar(&o.port, "port", 4599, "port of the endpoint on 127.0.0.1; 0 for any that is free")
+	f.IntVar(&o.port, "port", 4599, "port of the endpoint on 127.0.0.1, the page is on the next one; 0 for any that are free")
 	f.IntVar(&o.users, "users", 500, "users of the seeded pool")
 	f.IntVar(&o.groups, "groups", 105, "groups of the seeded pool")
 	f.Uint64Var(&o.seed, "seed", 1, "number from which the seeded pool follows")
@@ -79,6 +79,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	listener, err := listenForPage(o.port)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
 	start := localaws.Options{Assembly: o.assembly, Source: o.source, Listen: "127.0.0.1:" + strconv.Itoa(o.port), Factor: o.factor}
 	if o.verbose {
 		start.Log = stderr
@@ -103,7 +108,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	describe(stdout, bed, poolID, target)
+	stopPage, err := servePage(listener, watch(bed, poolID, target))
+	if err != nil {
+		return err
+	}
+	defer stopPage()
+	describe(stdout, bed, "http://"+listener.Addr().String(), poolID, target)
 	<-ctx.Done()
 	fmt.Fprintln(stdout, "\nstopping")
 	return nil
@@ -161,9 +171,10 @@ func emptyPool(bed *localaws.Bed, poolID string) (string, error) {
 }
 
 // describe prints what runs and what to try.
-func describe(w io.Writer, bed *localaws.Bed, poolID, target string) {
+func describe(w io.Writer, bed *localaws.Bed, pageURL, poolID, target string) {
 	primary, _, _ := strings.Cut(poolID, "_")
-	fmt.Fprintf(w, "\nendpoint          %s\n", bed.Endpoint())
+	fmt.Fprintf(w, "\npage              %s  (open it in a browser)\n", pageURL)
+	fmt.Fprintf(w, "endpoint          %s\n", bed.Endpoint())
 	fmt.Fprintf(w, "user pool         %s\n", poolID)
 	if target != "" {
 		fmt.Fprintf(w, "empty user pool   %s, to restore into\n", target)
