@@ -1,5 +1,7 @@
 package stacks
 
+import "github.com/aws/aws-cdk-go/awscdk/v2"
+
 // A step is a function: the folder lambdas/<name>, what it is told in its
 // environment and what it may do. Nothing is granted anywhere else, apart from
 // what every function needs to log and trace.
@@ -327,7 +329,7 @@ func (s *site) onGroupRoles() grant {
 	return grant{
 		sid:       "HandRolesToGroups",
 		actions:   []string{"iam:PassRole"},
-		resources: []string{arn("iam", "", "role/*")},
+		resources: []string{"arn:" + partition(s.region) + ":iam::" + *awscdk.Aws_ACCOUNT_ID() + ":role/*"},
 		conditions: equals("iam:PassedToService",
 			"cognito-identity.amazonaws.com", "cognito-idp.amazonaws.com"),
 		why: "A group is restored with the IAM role it had, which is known only from the backup. The role can be handed to Cognito and to nothing else.",

@@ -748,3 +748,21 @@ func variablesIn(t *testing.T, folder string) map[string]bool {
 	}
 	return found
 }
+
+// TestOtherPartitions: nothing takes the partition for granted.
+func TestOtherPartitions(t *testing.T) {
+	a, err := synthesize(map[string]any{"primaryUserPoolId": "us-gov-west-1_Example", "secondaryRegion": "us-gov-east-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stack := range bothStacks {
+		for id, r := range a.template(t, stack).Resources {
+			if text := plainAll(r.Properties); strings.Contains(text, "arn:aws:") {
+				t.Errorf("%s %s holds an ARN of another partition: %s", stack, id, text)
+			}
+		}
+		if got := plain(a.template(t, stack).Outputs["DashboardConsole"].Value); !strings.Contains(got, ".console.amazonaws-us-gov.com/") {
+			t.Errorf("%s: the console is at %s", stack, got)
+		}
+	}
+}
