@@ -170,8 +170,9 @@ that is missing here fails there. `+"`<region>`"+` is the Region of the function
 ## What the permission on target pools covers
 
 The pool that replaces a lost one does not exist yet when this is deployed. So the steps of the ImportWorkflow may, by default, read and write
-**any user pool of the account in their Region**: create users and groups, set the passwords of users they have created, disable users, add users to groups,
-link them to identity providers, and start import jobs. They cannot delete users, groups or pools, nor change attributes of existing users or the configuration of a pool.
+**any user pool of the account in their Region**: create users and groups, set passwords, disable users, add users to groups, link them to identity
+providers, and start import jobs. (The code sets passwords only of users it has just created; IAM cannot say that.) They cannot delete users, groups or
+pools, nor change attributes of existing users or the configuration of a pool.
 Whoever may start the ImportWorkflow can therefore write to these pools. Two ways to narrow that:
 
 - `+"`-c importUserPoolIds=<pool id>,<pool id>`"+` at deployment: then only these pools, and in a Region where none of them lies, no pool at all.
