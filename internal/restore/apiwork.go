@@ -68,11 +68,14 @@ func (a *apiWork) choose(wanted func(i int) bool) []int {
 	return chosen
 }
 
-// needsPassword says that the user was created by API and has a verified
-// address, so that with a random password "forgot password" works.
+// needsPassword says that the user was created by API, by this import or one
+// that was stopped, and has a verified address, so that with a random password "forgot password" works.
 func (a *apiWork) needsPassword(i int) bool {
-	u := &a.Users[i]
-	return u.Outcome == Restored && u.Path == PathAPI && !a.Usable[i] && a.rules.Recreate(&a.Entries[i].User).Permanent
+	u, e := &a.Users[i], &a.Entries[i]
+	if e.Present != nil {
+		return e.Present.Password && !a.Usable[i]
+	}
+	return u.Outcome == Restored && u.Path == PathAPI && !a.Usable[i] && a.rules.Recreate(&e.User).Permanent
 }
 
 // create creates users side by side until all are or the slice is used up.

@@ -23,7 +23,7 @@ func (c *comparison) missing(plan *Plan, person uint32, e *Entry) (Entry, bool) 
 		return !c.census.seen.has(i) && (all || !c.at.Present[c.census.groups[group].Name])
 	})
 	if p.unfinished(e) {
-		c.addFlags(&add, p, person, e)
+		c.addFlags(&add, p, e)
 	}
 	return add, add.asks()
 }
@@ -55,7 +55,7 @@ func (c *comparison) left(person uint32, e *Entry) (Entry, bool) {
 	}
 	add := c.toAdd(person, e, asked)
 	if p.has.is(whole) {
-		c.addFlags(&add, p, person, e)
+		c.addFlags(&add, p, e)
 	}
 	return add, add.asks()
 }
@@ -81,7 +81,12 @@ func (c *comparison) names(person uint32, choose func(i int, group uint16) bool)
 	return names
 }
 
-func (c *comparison) addFlags(add *Entry, p *person, person uint32, e *Entry) {
+// addFlags adds to the entry of somebody whom an import created what that
+// import did not come to.
+func (c *comparison) addFlags(add *Entry, p *person, e *Entry) {
+	if p.has.is(created|earlier) && p.state == statusOf(pool.ForceChangePassword) {
+		add.Present.Password = c.census.rules.Recreate(&e.User).Permanent
+	}
 	if !e.User.Enabled && p.saw&sawEnabled != 0 && !p.has.is(flagFailed) {
 		add.Present.Disable = true
 	}
@@ -92,8 +97,11 @@ func (c *comparison) addFlags(add *Entry, p *person, person uint32, e *Entry) {
 
 // asks says that there is something to do for somebody who is there.
 func (e *Entry) asks() bool {
-	return e.Present != nil && (len(e.Groups) > 0 || e.Present.Disable || len(e.Present.Links) > 0)
+	return e.Present != nil && (len(e.Groups) > 0 || e.Present.whole())
 }
+
+// whole says that more than memberships is to be added.
+func (p *Present) whole() bool { return p.Password || p.Disable || len(p.Links) > 0 }
 
 // write stores the chosen entries as the chunks of a round and returns how
 // many chunks and entries there are.

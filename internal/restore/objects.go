@@ -117,6 +117,7 @@ type Entry struct {
 type Present struct {
 	Username string
 	Sub      string
+	Password bool   `json:",omitempty"` // a random one: an import that was stopped did not come to it
 	Disable  bool   `json:",omitempty"`
 	Links    []Link `json:",omitempty"`
 }

@@ -83,8 +83,11 @@ func (c *census) learn(j *judged) {
 func (c *census) request(person uint32, e *Entry) {
 	p := &c.people[person]
 	p.has |= requested
-	if e.Present == nil || e.Present.Disable || len(e.Present.Links) > 0 {
+	if e.Present == nil || e.Present.whole() {
 		p.has |= whole
+	}
+	if e.Present != nil { // proved when the chunk was made; what proved it may have changed since
+		c.fresh = append(c.fresh, ref{c.hash("sub:" + e.Present.Sub), person, ProofRecorded})
 	}
 	for _, name := range e.Groups {
 		if g, known := c.group(name); known {

@@ -1,0 +1,131 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"cognito-backup/internal/restore"
+	"cognito-backup/test/seed"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
+)
+
+// slow makes an import long enough to be stopped in the middle.
+var slow = []edit{environment("COGNITO_TPS", "25"), environment("SLICE_SECONDS", "2")}
+
+// stopAfter starts an import and stops it once it has made some calls.
+func (b *importBed) stopAfter(pool, operation string, calls int) execution {
+	b.t.Helper()
+	before := b.calls(operation)
+	arn := b.begin(b.secondary, "ImportWorkflow", input(pool, nil))
+	for deadline := time.Now().Add(patience); b.calls(operation) < before+calls; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("the import has not made %d calls of %s", calls, operation)
+		}
+	}
+	if _, err := b.states(b.secondary).StopExecution(b.t.Context(), &sfn.StopExecutionInput{ExecutionArn: &arn}); err != nil {
+		b.t.Fatal(err)
+	}
+	e := b.await(b.secondary, arn)
+	if e.Status != sfntypes.ExecutionStatusAborted {
+		b.t.Fatalf("the import ended as %s", e.Status)
+	}
+	return e
+}
+
+// TestStoppedImport is gone on with in MISSING_ONLY mode, and is of no concern
+// to an import into another pool.
+func TestStoppedImport(t *testing.T) {
+	for name, test := range map[string]struct {
+		operation string
+		calls     int
+	}{
+		"while users are created":     {"AdminCreateUser", 10},
+		"while memberships are added": {"AdminAddUserToGroup", 40},
+		"while the import job runs":   {"StartUserImportJob", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := exported(t, seed.Pool(seed.Options{Users: 150, Groups: 12, Seed: 31}), slow...)
+			first := b.target()
+			b.stopAfter(first, test.operation, test.calls)
+
+			b.Cognito(b.secondary).Settings().NoQuotas()
+			second := b.target()
+			r := b.restore(second, nil)
+			b.proved(r)
+
+			resumed := b.restore(first, map[string]any{"Mode": "MISSING_ONLY"})
+			b.proved(resumed)
+			if len(resumed.after.Users) != len(r.after.Users) {
+				t.Errorf("%d users after the resumed import, %d after the other", len(resumed.after.Users), len(r.after.Users))
+			}
+			unchanged(t, r.after, b.snapshot(second))
+		})
+	}
+}
+
+// TestRaceForAName: somebody signs up with a freed username after pre-flight
+// found the pool empty.
+func TestRaceForAName(t *testing.T) {
+	t.Parallel()
+	b := exported(t, seed.Pool(seed.Options{Users: 100, Groups: 6, Seed: 12}), slow...)
+	pool := b.target()
+	api := b.cognito(b.secondary)
+	client, err := api.CreateUserPoolClient(t.Context(), &idp.CreateUserPoolClientInput{UserPoolId: &pool, ClientName: aws.String("app")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One who would come by CSV and one who would come by API, with groups.
+	var victims []string
+	taken := map[bool]bool{}
+	for i := range b.source.Users {
+		u := &b.source.Users[i]
+		state, _ := promised(&b.source.Pool, u)
+		if csv := state == "RESET_REQUIRED"; state != "" && !taken[csv] && len(memberOf(b.source, u.Username)) > 0 && u.UserStatus == "CONFIRMED" {
+			taken[csv] = true
+			victims = append(victims, u.Username)
+		}
+	}
+	if len(victims) != 2 {
+		t.Fatalf("the seed has only %q to be taken", victims)
+	}
+	arn := b.begin(b.secondary, "ImportWorkflow", input(pool, nil))
+	for b.calls("GetCSVHeader") == 0 { // pre-flight's last call
+		time.Sleep(time.Millisecond)
+	}
+	for _, name := range victims {
+		if _, err := api.SignUp(t.Context(), &idp.SignUpInput{
+			ClientId: client.UserPoolClient.ClientId, Username: &name, Password: aws.String("Squatter-1-Squatter"),
+			UserAttributes: []types.AttributeType{{Name: aws.String("email"), Value: aws.String("mallory@example.org")}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.mails.sent = nil // confirmation codes
+	e := b.await(b.secondary, arn)
+	if e.Status != sfntypes.ExecutionStatusSucceeded {
+		b.fail(e)
+	}
+	r := b.results(pool, e)
+	if r.report.Users.Conflict != 2 || r.report.Users.Failed != 0 || r.report.Verified {
+		t.Errorf("users %+v, verified %t", r.report.Users, r.report.Verified)
+	}
+	if p, ok := r.problem(restore.ReasonNameTaken); !ok || p.Outcome != restore.Conflict || p.Records[0] == "" {
+		t.Errorf("problems %+v", r.report.Problems)
+	}
+	for _, name := range victims {
+		if groups := memberOf(r.after, name); groups != nil {
+			t.Errorf("whoever took %s is a member of %q", name, groups)
+		}
+	}
+	want := seed.Compare(b.source, r.after)
+	if n := want.Users.Expected - want.Users.Restored; n != 2 {
+		t.Errorf("%d users are not as they were, the two in conflict must be: %q", n, want.Differences)
+	}
+	b.silent()
+}
