@@ -47,6 +47,14 @@ var quotas = map[Category]float64{
 	UserPoolResourceRead: 20, UserPoolResourceUpdate: 15, UserPoolClientRead: 15,
 }
 
+// adjustable are the categories whose quota AWS raises on request. Calls beyond
+// any other quota would only be turned away, and push the application aside.
+var adjustable = map[Category]bool{UserRead: true, UserCreation: true, UserResourceRead: true}
+
+// highest is the highest of the documented quotas. A CognitoTPS beyond it says
+// that this account's quotas are others than those documented.
+const highest = 120
+
 // perOperation is the quota of each operation of the UserPoolResource
 // categories on one pool, in requests per second. It cannot be raised.
 const perOperation = 5
@@ -78,8 +86,8 @@ var categories = map[string]Category{
 // CognitoTPS in any second.
 const headroom = 0.98
 
-// Limits holds one limiter per quota category, each at CognitoTPS and at the
-// documented quota per operation where there is one. A limiter yields when
+// Limits holds one limiter per quota category, each at CognitoTPS or at the
+// documented quota where that is less and cannot be raised. A limiter yields when
 // Cognito throttles, whoever used the quota up, and recovers slowly. Every
 // attempt pays, retries of the SDK included.
 type Limits struct {
@@ -144,6 +152,8 @@ func (l *Limits) limiter(operation string, category Category) *limiter {
 	name, tps := string(category), l.tps
 	if category == UserPoolResourceRead || category == UserPoolResourceUpdate {
 		name, tps = operation, min(l.tps, perOperation)
+	} else if quota, known := quotas[category]; known && !adjustable[category] && l.tps <= highest {
+		tps = min(l.tps, quota)
 	}
 	if l.limiters[name] == nil {
 		l.limiters[name] = newLimiter(tps * headroom)
