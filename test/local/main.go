@@ -79,11 +79,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	listener, err := listenForPage(o.port)
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
 	start := localaws.Options{Assembly: o.assembly, Source: o.source, Listen: "127.0.0.1:" + strconv.Itoa(o.port), Factor: o.factor}
 	if o.verbose {
 		start.Log = stderr
@@ -93,6 +88,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer bed.Close()
+	listener, err := listenForPage(o.port)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
 	fmt.Fprintln(stdout, "building the functions and deploying the stacks of", o.assembly, "...")
 	poolID, err := seedPool(bed, o)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
 
@@ -199,6 +201,10 @@ func (t *testbed) refresh(ctx context.Context, workflow string, f *followed) err
 	f.Name, f.Region, f.Status = aws.ToString(described.Name), region, described.Status
 	f.Started, f.Stopped = aws.ToTime(described.StartDate), aws.ToTime(described.StopDate)
 	f.Error = reason(described)
+	if described.Status != sfntypes.ExecutionStatusRunning {
+		_, err := t.Report(ctx, region, f.Name)
+		f.HasReport = err == nil
+	}
 	f.History = append(f.History, fresh...) // readers of the shorter list keep it
 	return nil
 }
@@ -239,6 +245,25 @@ func reason(e *sfn.DescribeExecutionOutput) string {
 		cause = function.ErrorMessage
 	}
 	return strings.TrimPrefix(strings.Join([]string{aws.ToString(e.Error), cause}, ": "), ": ")
+}
+
+func (t *testbed) Report(ctx context.Context, region, execution string) ([]byte, error) {
+	for _, d := range t.bed.Stacks() {
+		for id, r := range d.Stack.Template.Resources {
+			c, ok := d.Created(id)
+			if !ok || r.Type != "AWS::S3::Bucket" || d.Stack.Region != region {
+				continue
+			}
+			client := s3.NewFromConfig(t.bed.Config(region), func(o *s3.Options) { o.UsePathStyle = true })
+			out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &c.Ref, Key: aws.String("reports/" + execution + "/report.html")})
+			if err != nil {
+				return nil, fmt.Errorf("there is no report of %s in %s: %w", execution, region, err)
+			}
+			defer out.Body.Close()
+			return io.ReadAll(out.Body)
+		}
+	}
+	return nil, fmt.Errorf("there is no bucket in %s", region)
 }
 
 func (t *testbed) Holdings(ctx context.Context) ([]page.Holding, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"html/template"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -134,6 +135,7 @@ type statusView struct {
 	Text   string
 	Detail string // name and Region
 	Error  string
+	Report string // path
 }
 
 func statusOf(e *Execution, p *progress, w *workflow) statusView {
@@ -141,6 +143,9 @@ func statusOf(e *Execution, p *progress, w *workflow) statusView {
 		return statusView{Class: "todo", Text: "Has not run yet."}
 	}
 	v := statusView{Detail: fmt.Sprintf("%s, started at %s", e.Region, e.Started.UTC().Format("15:04:05 UTC")), Error: e.Error}
+	if e.HasReport {
+		v.Report = "/reports/" + url.PathEscape(e.Region) + "/" + url.PathEscape(e.Name)
+	}
 	took := duration(e.Stopped.Sub(e.Started))
 	switch e.Status {
 	case types.ExecutionStatusRunning:

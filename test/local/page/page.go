@@ -52,6 +52,7 @@ func New(bed Testbed) (*Page, error) {
 	p.mux.HandleFunc("GET /page.css", asset("text/css", read("page.css")+graph.CSS))
 	p.mux.HandleFunc("GET /page.js", asset("text/javascript", read("page.js")))
 	p.mux.HandleFunc("GET /events", p.events)
+	p.mux.HandleFunc("GET /reports/{region}/{execution}", p.report)
 	p.mux.HandleFunc("POST /export", p.export)
 	p.mux.HandleFunc("POST /restore", p.restore)
 	return p, nil
@@ -129,9 +130,7 @@ func (p *Page) index(w http.ResponseWriter, r *http.Request) {
 		data.Workflows = append(data.Workflows, d)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	if err := templates.ExecuteTemplate(w, "page", data); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-	}
+	fmt.Fprint(w, render("page", data))
 }
 
 // change is what an event tells a page that is open.
@@ -207,6 +206,18 @@ func same(a, b map[string]graph.Status) bool {
 		}
 	}
 	return true
+}
+
+// report shows a report as it is stored. It has its style inside and no script.
+func (p *Page) report(w http.ResponseWriter, r *http.Request) {
+	html, err := p.bed.Report(r.Context(), r.PathValue("region"), r.PathValue("execution"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Write(html)
 }
 
 func (p *Page) export(w http.ResponseWriter, r *http.Request) {

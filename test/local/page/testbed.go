@@ -34,6 +34,8 @@ type Testbed interface {
 	Targets() []Target
 	// Export starts the ExportWorkflow.
 	Export(ctx context.Context) error
+	// Report is the report of an execution that HasReport, a page of its own.
+	Report(ctx context.Context, region, execution string) ([]byte, error)
 	// Restore deletes all users of the backed-up pool and starts the
 	// ImportWorkflow into a target. It returns how many users there were.
 	Restore(ctx context.Context, poolID string) (deleted int, err error)
@@ -52,6 +54,7 @@ type Execution struct {
 	Started      time.Time
 	Stopped      time.Time // zero while running
 	Error        string    // why it failed, in words
+	HasReport    bool      // Testbed.Report returns one
 	// History is everything that happened so far; calls for the same execution
 	// return ever more of it.
 	History []types.HistoryEvent
