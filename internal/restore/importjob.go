@@ -62,10 +62,16 @@ func (w *importer) job(ctx context.Context, f *file) (*jobEnd, error) {
 		w.cursor.Job = aws.ToString(j.JobId)
 		switch j.Status {
 		case types.UserImportJobStatusTypePending, types.UserImportJobStatusTypeInProgress, types.UserImportJobStatusTypeStopping:
+			if w.cursor.Begun.IsZero() {
+				w.cursor.Begun = w.Now()
+			}
 			return nil, nil
 		case types.UserImportJobStatusTypeSucceeded, types.UserImportJobStatusTypeFailed, types.UserImportJobStatusTypeStopped:
 			slog.InfoContext(ctx, "import job ended", step.LogExecution, w.Execution, "job", w.cursor.Job, "status", string(j.Status),
 				"imported", j.ImportedUsers, "skipped", j.SkippedUsers, "failed", j.FailedUsers)
+			if took := aws.ToTime(j.CompletionDate).Sub(aws.ToTime(j.StartDate)); took > 0 {
+				w.cursor.PerRow = took / time.Duration(f.Rows)
+			}
 			return &jobEnd{Imported: j.ImportedUsers}, nil
 		case types.UserImportJobStatusTypeCreated:
 			if w.Now().Sub(aws.ToTime(j.CreationDate)) < addressLife {
@@ -74,6 +80,7 @@ func (w *importer) job(ctx context.Context, f *file) (*jobEnd, error) {
 					return w.withoutJob(ctx, err)
 				}
 				if started {
+					w.cursor.Begun = w.Now()
 					return nil, nil
 				}
 			}
@@ -217,10 +224,17 @@ func (w *importer) csv(ctx context.Context, f *file) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// patience is how long to wait for the running job: a second at first, twice
-// as long after every fourth question, up to five minutes.
-func (w *importer) patience() time.Duration {
-	return min(time.Second<<min(w.cursor.Polled/4, 8), 5*time.Minute)
+// patience is how long to wait for the running job. How long the one before
+// took tells when this one should end; without one before, or when it is late,
+// the wait grows with the time that the job has run.
+func (w *importer) patience(rows int) time.Duration {
+	const longest = 10 * time.Minute // a job may also fail early
+	run := w.Now().Sub(w.cursor.Begun)
+	left := time.Duration(rows)*w.cursor.PerRow - run
+	if left <= 0 {
+		left = run / 16
+	}
+	return min(max(left, time.Second), longest)
 }
 
 // UploadRefusedError says that the address does not take the file (any more).

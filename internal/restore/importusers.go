@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -46,6 +47,11 @@ type importCursor struct {
 	Tries  int    // import jobs made for this file
 	NoCSV  string // why no import jobs are made any more
 	Polled int    // how often the job was asked for
+	// Begun is when the job was seen to run first, PerRow how long a row took in
+	// the job before.
+	Begun  time.Time
+	PerRow time.Duration
+	ByAPI  bool // whoever of the file goes by API has been created
 }
 
 // file is the durable assignment of chunks to one CSV file.
@@ -135,8 +141,12 @@ func (w *importer) survey(ctx context.Context) error {
 }
 
 // rowsOf is how many rows the n-th file should have. The first files are
-// small, so that memberships can begin early; each is twice the one before.
-func rowsOf(n int) int { return min(maxFileRows, 1000<<min(n-1, 10)) }
+// small, so that memberships can begin early. Each is 1.4 times the one before:
+// about as much faster are users imported than memberships added at their
+// highest rate, so that there is always a membership to add.
+func rowsOf(n int) int {
+	return int(min(maxFileRows, 1000*math.Pow(1.4, float64(n-1))))
+}
 
 // assign returns the file to work on: the one written down before, or a new
 // one from what the queue brings. There is none when every chunk is assigned
@@ -275,12 +285,15 @@ func (w *importer) workOn(ctx context.Context, f *file) (time.Duration, error) {
 		return 0, err
 	}
 	// While the job runs, the users of the same chunks who go by API.
-	if done, err := w.createByAPI(ctx, f); err != nil || !done {
-		return 0, err
+	if !w.cursor.ByAPI {
+		if done, err := w.createByAPI(ctx, f); err != nil || !done {
+			return 0, err
+		}
+		w.cursor.ByAPI = true
 	}
 	if ended == nil {
 		w.cursor.Polled++
-		return w.patience(), nil
+		return w.patience(f.Rows), nil
 	}
 	if err := w.settle(ctx, f, ended); err != nil {
 		return 0, err
@@ -296,8 +309,7 @@ func (w *importer) workOn(ctx context.Context, f *file) (time.Duration, error) {
 }
 
 func (w *importer) next() {
-	w.cursor.File++
-	w.cursor.Job, w.cursor.Tries, w.cursor.Polled = "", 0, 0
+	w.cursor = importCursor{File: w.cursor.File + 1, NoCSV: w.cursor.NoCSV, PerRow: w.cursor.PerRow}
 }
 
 // createByAPI carries every chunk of the file as far as it goes without the

@@ -374,7 +374,9 @@ func (c *checker) subAttribute() {
 		c.stop("SubAttribute %s of %s is a %s; name an attribute of type String", name, c.plan.Target.ID, a.Type)
 	case a.MaxLength != nil && *a.MaxLength < 36 || a.MinLength != nil && *a.MinLength > 36:
 		c.stop("SubAttribute %s of %s does not take the 36 characters of a sub; name another attribute", name, c.plan.Target.ID)
-	case a.Mutable:
+	case !a.Mutable:
+		c.warn("SubAttribute %s of %s cannot be changed once it is set. That proves identities to a later import, but Cognito links no federated identities to users who hold such an attribute: linked users come back without their links.", name, c.plan.Target.ID)
+	default:
 		c.warn("SubAttribute %s of %s can be changed later, so that it proves nobody's identity to a later import.", name, c.plan.Target.ID)
 	}
 }

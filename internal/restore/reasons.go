@@ -23,6 +23,7 @@ const (
 	ReasonUserMissing       = "USER_MISSING"
 	ReasonNoProvider        = "PROVIDER_MISSING"
 	ReasonLinkTaken         = "IDENTITY_LINKED_ELSEWHERE"
+	ReasonImmutable         = "IMMUTABLE_ATTRIBUTE"
 	ReasonLimit             = "LIMIT_EXCEEDED"
 	ReasonNoPermission      = "NO_PERMISSION"
 	ReasonNoUser            = "NO_SUCH_USER_IN_BACKUP"
@@ -53,6 +54,7 @@ var reasonTexts = map[string]reasonText{
 	ReasonUserMissing:       {"The user is not in the target.", "Look at what became of the user."},
 	ReasonNoProvider:        {"The target lacks the identity provider.", "Create the provider, then link the user with AdminLinkProviderForUser."},
 	ReasonLinkTaken:         {"The federated identity already belongs to a user of the target.", "Find out to whom; link it by hand with AdminLinkProviderForUser."},
+	ReasonImmutable:         {"Cognito links no federated identity to a user who holds an attribute that cannot be changed.", "Nothing helps this user but creating it again without the attribute; a mutable SubAttribute avoids it."},
 	ReasonLimit:             {"A quota of the target is used up.", "Ask for a higher quota, then import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonNoPermission:      {"A permission is missing, perhaps to pass the group's role.", "Grant it, then import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonNoUser:            {"The restore point has no such sub or username.", "Check the list, or choose another RestorePoint."},

@@ -89,6 +89,17 @@ func (r *Rules) attributes(u *pool.User) map[string]string {
 	return out
 }
 
+// holdsImmutable says that u is created with an attribute that cannot be
+// changed later.
+func (r *Rules) holdsImmutable(u *pool.User) bool {
+	for name := range r.attributes(u) {
+		if a, ok := r.Target.Schema[name]; ok && !a.Mutable {
+			return true
+		}
+	}
+	return false
+}
+
 // signInName is what u is created by. A pool that generates usernames takes an
 // address: the verified one, e-mail before phone; if none is verified, the one
 // there is. No API tells by which of two addresses somebody signed up.

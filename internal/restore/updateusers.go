@@ -41,7 +41,6 @@ type UpdateUsers struct {
 // updateCursor is where UpdateUsers left off.
 type updateCursor struct {
 	Open []string // chunks begun, which no message may bring again
-	Idle int      // slices in a row that found nothing to do
 }
 
 // updatePartial is how far a chunk has come.
@@ -59,6 +58,7 @@ func (s *UpdateUsers) Run(ctx context.Context, slice *step.Slice) (step.Run, err
 	if err := r.Objects.Get(ctx, r.planKey(), &u.plan); err != nil {
 		return step.Run{}, err
 	}
+	u.rules = u.plan.rules()
 	if _, err := r.LoadCursor(ctx, &u.cursor); err != nil {
 		return step.Run{}, err
 	}
@@ -69,6 +69,7 @@ type updater struct {
 	*UpdateUsers
 	run
 	plan   Plan
+	rules  *Rules
 	round  int
 	cursor updateCursor
 	calls  chan struct{} // a place for each call under way
@@ -117,12 +118,11 @@ func (u *updater) update(ctx context.Context) (step.Run, error) {
 			if !u.groups.done() {
 				continue // take waits a second for messages
 			}
-			u.cursor.Idle++
 			next, err := u.SaveCursor(ctx, u.cursor)
-			next.WaitSeconds = min(1<<min(u.cursor.Idle/4, 6), 60) // seconds: 1, then doubled every fourth time
+			next.WaitSeconds = u.patience()
 			return next, err
 		}
-		u.cursor.Idle, u.cursor.Open = 0, chunks
+		u.cursor.Open = chunks
 		if err := u.updateAll(ctx, chunks); err != nil {
 			return step.Run{}, err
 		}
@@ -131,6 +131,13 @@ func (u *updater) update(ctx context.Context) (step.Run, error) {
 		}
 	}
 	return u.SaveCursor(ctx, u.cursor)
+}
+
+// patience is how many seconds to wait for chunks that users are still being
+// created of: it grows with the time that the import has run, so that waiting
+// costs little of it and few events.
+func (u *updater) patience() int {
+	return min(max(int(time.Since(u.StartTime).Seconds()/32), 1), 60)
 }
 
 // take returns chunks to work on: those begun before, those that the queue
@@ -251,7 +258,7 @@ func (u *updater) entries(ctx context.Context, c *chunk, imported *importResult,
 		if i >= len(imported.Users) || !imported.Users[i].eligible() {
 			continue
 		}
-		all := tasks(&c.Entries[i], &imported.Users[i])
+		all := u.tasks(&c.Entries[i], &imported.Users[i])
 		done := p.Calls[i]
 		if done >= len(all) {
 			continue
@@ -312,7 +319,7 @@ func (u *updater) progress(c *chunk, imported *importResult, p *updatePartial, o
 		if done, isOpen := open[i]; isOpen {
 			p.Calls[i] = done
 		} else if imported.Users[i].eligible() {
-			p.Calls[i] = len(tasks(&c.Entries[i], &imported.Users[i]))
+			p.Calls[i] = len(u.tasks(&c.Entries[i], &imported.Users[i]))
 		}
 	}
 }
@@ -359,10 +366,11 @@ type task struct {
 	kind     string
 	group    string
 	link     Link
+	fixed    bool // the user holds an attribute that cannot be changed
 }
 
 // tasks are the calls that an entry asks for.
-func tasks(e *Entry, r *userResult) []task {
+func (u *updater) tasks(e *Entry, r *userResult) []task {
 	var all []task
 	add := func(t task) {
 		t.sub, t.username = e.User.Sub, r.Username
@@ -376,7 +384,7 @@ func tasks(e *Entry, r *userResult) []task {
 		add(task{kind: kindDisabled})
 	}
 	for _, l := range links {
-		add(task{kind: kindLink, link: l})
+		add(task{kind: kindLink, link: l, fixed: u.rules.holdsImmutable(&e.User)})
 	}
 	for _, name := range e.Groups {
 		add(task{kind: kindMembership, group: name})
@@ -402,6 +410,9 @@ func (u *updater) carryOut(ctx context.Context, t task) (*updateFailure, error) 
 	case "InvalidParameterException":
 		if t.kind == kindLink {
 			reason = ReasonLinkTaken
+			if t.fixed {
+				reason = ReasonImmutable
+			}
 			if !slices.Contains(u.plan.Target.Providers, t.link.Provider) {
 				reason = ReasonNoProvider
 			}
