@@ -38,7 +38,7 @@ need = @command -v $(1) >/dev/null 2>&1 || { echo "$(1) was not found: $(2)" >&2
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make demo USERS=5000 USER_GROUPS=20 SEED=7 TPS=25, or FROM=<folder with the AWS CLI's output>"
 
@@ -146,6 +146,10 @@ chromium: ## install Chromium where apt-get does (Debian, Ubuntu), for the tests
 	as_root=; if [ "$$(id -u)" != 0 ]; then as_root=sudo; fi; \
 	$$as_root apt-get update -qq; \
 	DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null
+
+.PHONY: screenshots
+screenshots: setup synth chromium ## take the pictures of the documentation anew
+	SCREENSHOTS=docs/images go test -count=1 -timeout 15m -run TestPage ./test/local -update
 
 .PHONY: test
 test: setup synth $(if $(CI),chromium) ## all tests: unit, templates, whole workflows on the testbed

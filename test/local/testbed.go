@@ -311,7 +311,7 @@ func (t *testbed) pool(title, id string) page.Holding {
 // time.
 func (t *testbed) records(ctx context.Context, region string) (map[page.Kind]int, error) {
 	stats := t.bed.DynamoDB(region).Stats()
-	writes := 0
+	writes := t.bed.Replicator().Copied()
 	for _, of := range []map[string]int{stats.Puts, stats.Updates, stats.Deletes} {
 		for _, n := range of {
 			writes += n
