@@ -85,7 +85,7 @@ func TestRunsUntilInterrupted(t *testing.T) {
 			t.Fatalf("not up after a minute:\n%s", &out)
 		}
 	}
-	endpoint := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(out.String())
+	endpoint := regexp.MustCompile(`endpoint +(http://127\.0\.0\.1:\d+)`).FindStringSubmatch(out.String())[1]
 	if _, err := http.Get(endpoint); err != nil {
 		t.Error(err)
 	}
