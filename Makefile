@@ -164,13 +164,23 @@ lint: setup ## gofmt, go vet, staticcheck, layer rules
 	go tool staticcheck ./...
 	go tool depguard ./...
 
+# The tests that print figures.
+measured := TestLimits|TestMembershipRate|TestPlanOfTheLargestPools|TestSmallPool|TestTenThousandGroups|TestUnchangedPoolCausesNoWrites
+
 .PHONY: bench
 bench: setup synth ## measurements: rates, sizes, durations
-	go test -tags bench -run '^$$' -bench . -timeout 60m ./test/bench/...
+	go test -count=1 -p 1 -v -timeout 60m -run '$(measured)' ./internal/export ./internal/pool ./test/sim ./test/e2e \
+		| grep -E '^(ok|FAIL|panic|--- FAIL|=== RUN)|_test.go:'
+
+# The tests that kill, throttle, lag and race, again and again, and the property
+# tests with many more sequences than `make test` has time for.
+hostile := Crash|Fault|Kill|Lagging|Oddities|Outlive|Race|Squatters|Stopped
 
 .PHONY: faults
-faults: setup synth ## the long fault tests: kills, throttling, lag, one after the other
-	go test -tags faults -p 1 -timeout 60m ./test/...
+faults: setup synth ## the long fault tests: kills, throttling, lag, again and again
+	go test -count=1 -timeout 60m -run 'TestEveryRestorePoint|TestRecordsOfAChangingPool' -rapid.checks=2000 ./internal/export
+	go test -count=3 -p 1 -timeout 120m -run '$(hostile)' ./internal/export ./test/e2e
+	go test -count=3 -timeout 60m -run TestDemoRestoresEverything ./test/demo
 
 .PHONY: clean
 clean: ## remove what was built (not node_modules, not the Go caches)
