@@ -1,10 +1,12 @@
 package sim
 
 import (
-	"fmt"
+	"encoding/json"
+	"flag"
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,8 +14,14 @@ import (
 
 const assembly = "../../cdk.out"
 
+var (
+	cases = flag.String("cases", "", "file of simulations to carry out, a list of Case as JSON")
+	into  = flag.String("outcomes", "", "file for their outcomes, one JSON object a line")
+)
+
 func TestMain(m *testing.M) {
-	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil))) // millions of lines otherwise
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // millions of lines otherwise
+	debug.SetGCPercent(400)                        // memory is there, time is not
 	os.Exit(m.Run())
 }
 
@@ -39,16 +47,67 @@ func simulate(t *testing.T, c Case) *Outcome {
 		}
 	})
 	o.Wall = time.Since(began)
+	o.log(t)
 	return o
 }
 
-func TestSmall(t *testing.T) {
-	for _, c := range []Case{
-		{Shape: Shape{Users: 2000, GroupsEach: 1}, TPS: 10, CSVRate: 35, Latency: Typical(), Validate: true},
-	} {
-		o := simulate(t, c)
-		t.Logf("%s TPS %d: export %v floor %v ratio %.3f; restore %v floor %v ratio %.3f; wall %v", c.Shape, c.TPS,
-			o.Export.Duration, o.ExportFloor, o.ExportRatio(), o.Restore.Duration, o.RestoreFloor, o.RestoreRatio(), o.Wall)
-		fmt.Println(o.Export, o.Restore, o.Calls, o.Throttled)
+func (o *Outcome) log(t *testing.T) {
+	t.Logf("%s, CognitoTPS %d, %d shards: export %v, floor %v, ratio %.3f; %d throttled; %v of this machine's time",
+		o.Shape, o.TPS, o.Shards, o.Export.Duration.Round(time.Second), o.ExportFloor.Round(time.Second), o.ExportRatio(), o.Throttled, o.Wall.Round(time.Millisecond))
+	if o.Restore == nil {
+		return
+	}
+	t.Logf("  restore with CSV at %g/s: %v, floor %v, ratio %.3f; %d transitions, %d events, largest payload %d",
+		o.CSVRate, o.Restore.Duration.Round(time.Second), o.RestoreFloor.Round(time.Second), o.RestoreRatio(),
+		o.Restore.Transitions, o.Restore.Events, o.Restore.LargestPayload)
+	for _, phase := range []string{"ScanTable", "ImportUsers", "UpdateUsers", "VerifyImport"} {
+		t.Logf("  %s %v", phase, o.Restore.Phases[phase].Round(time.Second))
+	}
+}
+
+// TestCases carries out what -cases says, for make bench.
+func TestCases(t *testing.T) {
+	if *cases == "" {
+		t.Skip("no -cases")
+	}
+	b, err := os.ReadFile(*cases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []Case
+	if err := json.Unmarshal(b, &all); err != nil {
+		t.Fatal(err)
+	}
+	out := io.Discard
+	if *into != "" {
+		f, err := os.Create(*into)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		out = f
+	}
+	for _, c := range all {
+		if err := json.NewEncoder(out).Encode(simulate(t, c)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestSmallPool simulates export and restore of a small pool, every call held
+// against the API models.
+func TestSmallPool(t *testing.T) {
+	c := Case{Shape: Shape{Users: 1500, GroupsEach: 1}, TPS: 10, CSVRate: 35, Latency: Typical(), Validate: true}
+	first := simulate(t, c)
+	if first.Throttled > 0 {
+		t.Errorf("%d calls were throttled", first.Throttled)
+	}
+	c.Validate = false
+	second := simulate(t, c)
+	if a, b := first.Export.Duration, second.Export.Duration; (a - b).Abs() > time.Second {
+		t.Errorf("the export took %v, then %v", a, b)
+	}
+	if a, b := first.Restore.Duration, second.Restore.Duration; (a - b).Abs() > time.Second {
+		t.Errorf("the restore took %v, then %v", a, b)
 	}
 }
