@@ -180,7 +180,7 @@ Whoever may start the ImportWorkflow can therefore write to these pools. Two way
 - Grant `+"`states:StartExecution`"+` on the ImportWorkflow to few people.
 
 A group is restored with the IAM role it had. Which roles that will be is known from the backup alone, so update-users may hand any role of the account
-to Cognito, and to nothing else. Cognito demands this permission of whoever creates a group with a role.
+to Cognito, and to nothing else. (AWS does not document which of its two service names counts when a group is created, so both are allowed.)
 
 ## Every function
 
