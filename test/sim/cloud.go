@@ -58,7 +58,7 @@ type Cloud struct {
 	// Validate holds requests and answers against the API models.
 	Validate bool
 	// OnCall is told of each call when it reaches its service; nil for nobody.
-	OnCall func(operation string, at time.Time)
+	OnCall func(operation string, throttled bool)
 
 	latency Latency
 	queues  *localsqs.Service
@@ -129,13 +129,14 @@ func (c *Cloud) Do(r *http.Request) (*http.Response, error) {
 	if err == nil && c.Validate {
 		err = m.ValidateRequest(operation, input)
 	}
-	if c.OnCall != nil {
-		c.OnCall(operation, time.Now())
-	}
 	var output any
 	if err == nil {
 		call := &wire.Call{Service: m.SigningName, Operation: operation, Region: Region, Input: input, Endpoint: endpoint}
 		output, err = service.Handle(r.Context(), call)
+	}
+	if c.OnCall != nil {
+		refused, ok := errors.AsType[*wire.Error](err)
+		c.OnCall(operation, ok && refused.Code == "TooManyRequestsException")
 	}
 	if err := step.Sleep(r.Context(), latency-latency/2); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"runtime"
 	"time"
 
@@ -22,6 +23,10 @@ type Case struct {
 	Validate bool
 	// ExportOnly leaves the restore out.
 	ExportOnly bool
+	// Quotas are other than AWS's default ones, by category.
+	Quotas map[string]float64
+	// OnCall is told of each call when it reaches its service; nil for nobody.
+	OnCall func(operation string, throttled bool) `json:"-"`
 }
 
 // Outcome is what a simulation showed.
@@ -56,7 +61,7 @@ const (
 // Run carries the simulation out.
 func (c Case) Run(definitions Definitions) (*Outcome, error) {
 	cloud := NewCloud(c.Latency)
-	cloud.Validate = c.Validate
+	cloud.Validate, cloud.OnCall = c.Validate, c.OnCall
 	o, err := c.run(cloud, definitions)
 	if closed := cloud.Close(); err == nil {
 		err = closed
@@ -65,7 +70,10 @@ func (c Case) Run(definitions Definitions) (*Outcome, error) {
 }
 
 func (c Case) run(cloud *Cloud, definitions Definitions) (*Outcome, error) {
-	cloud.Cognito.Settings().Update(func(v *cognito.Values) { v.ImportRate = c.CSVRate })
+	cloud.Cognito.Settings().Update(func(v *cognito.Values) {
+		v.ImportRate = c.CSVRate
+		maps.Copy(v.Quotas, c.Quotas)
+	})
 	if _, err := cloud.Cognito.Seed(c.Seed(sourceID)); err != nil {
 		return nil, err
 	}
