@@ -317,6 +317,8 @@ func (p *Page) Screenshot(path string) {
 	p.must(p.b.call(p.session, "Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true}, &shot))
 	image, err := base64.StdEncoding.DecodeString(shot.Data)
 	p.must(err)
+	image, err = palettePNG(image)
+	p.must(err)
 	p.must(os.MkdirAll(filepath.Dir(path), 0o755))
 	p.must(os.WriteFile(path, image, 0o644))
 }

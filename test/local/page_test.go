@@ -152,7 +152,7 @@ func photograph(t *testing.T, b *browser.Browser, url, dir, name string) {
 	} {
 		p := b.Open(t, url, view)
 		if name == "page" {
-			p.Await(`document.getElementById("connection").textContent == "Following."`, 10*time.Second)
+			p.Await(`document.getElementById("connection").textContent == "This page follows what happens."`, 10*time.Second)
 		}
 		p.Screenshot(filepath.Join(dir, name+"-"+suffix+".png"))
 	}

@@ -30,7 +30,7 @@ func TestInChromium(t *testing.T) {
 	t.Run("follows an execution", func(t *testing.T) {
 		f := newFake()
 		p := b.Open(t, serve(t, f).URL, browser.Desktop)
-		p.Await(`document.getElementById("connection").textContent == "Following."`, soon)
+		p.Await(`document.getElementById("connection").textContent == "This page follows what happens."`, soon)
 		told := newStory("e")
 		tell := func(state, want string) {
 			t.Helper()
@@ -69,7 +69,7 @@ func TestInChromium(t *testing.T) {
 	t.Run("buttons", func(t *testing.T) {
 		f := newFake()
 		p := b.Open(t, serve(t, f).URL, browser.Desktop)
-		p.Await(`document.getElementById("connection").textContent == "Following."`, soon)
+		p.Await(`document.getElementById("connection").textContent == "This page follows what happens."`, soon)
 		p.Click("form[action='/export'] button")
 		p.Await(`document.getElementById("notice").innerText.includes("The export has started.")`, soon)
 		p.Click("input[value=ap-northeast-1_Source]")
@@ -138,7 +138,7 @@ func TestInChromium(t *testing.T) {
 		server := httptest.NewServer(page)
 		address := server.Listener.Addr().String()
 		p := b.Open(t, server.URL, browser.Desktop)
-		p.Await(`document.getElementById("connection").textContent == "Following."`, soon)
+		p.Await(`document.getElementById("connection").textContent == "This page follows what happens."`, soon)
 		server.CloseClientConnections()
 		server.Close()
 		p.Await(`document.getElementById("connection").textContent.includes("does not answer")`, soon)
@@ -149,7 +149,7 @@ func TestInChromium(t *testing.T) {
 		again := &http.Server{Handler: page}
 		go again.Serve(listener)
 		defer again.Close()
-		p.Await(`document.getElementById("connection").textContent == "Following."`, 2*soon)
+		p.Await(`document.getElementById("connection").textContent == "This page follows what happens."`, 2*soon)
 		p.Problems() // connections refused, as expected
 	})
 

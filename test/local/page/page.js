@@ -24,7 +24,7 @@ function apply({sections = {}, states = {}}) {
 }
 
 const events = new EventSource("/events");
-events.onopen = () => { connection.textContent = "Following."; };
+events.onopen = () => { connection.textContent = "This page follows what happens."; };
 events.onmessage = event => apply(JSON.parse(event.data));
 events.onerror = () => { connection.textContent = "The testbed does not answer. Is make local still running?"; };
 
