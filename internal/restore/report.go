@@ -183,7 +183,7 @@ func (w *reporter) write(ctx context.Context) error {
 func (w *reporter) head() {
 	f := w.frozen
 	w.Report = Report{
-		Version: ReportVersion, Execution: w.Execution, State: "COMPLETED",
+		Version: ReportVersion, Execution: w.verifier.Execution, State: "COMPLETED",
 		SourcePool: w.plan.Source.ID, TargetPool: w.plan.Target.ID, Mode: w.plan.Input.Mode, DryRun: w.plan.Input.DryRun,
 		Started: w.plan.Started, Ended: w.Now().UTC(), RestorePoint: f.AsOf, NotNewest: f.Older, Incomplete: f.Incomplete,
 		Strangers: w.at.Strangers, Warnings: w.plan.Warnings, UnknownUsers: f.Unknown, OutOfScope: f.Stats.OutOfScope,
