@@ -129,7 +129,7 @@ func (b *Browser) read(out io.ReadCloser) {
 	for {
 		line, err := r.ReadBytes(0)
 		if err != nil {
-			b.fail(errors.New("Chromium has ended"))
+			b.fail(errors.New("no more messages: Chromium has ended"))
 			return
 		}
 		var m struct {

@@ -94,10 +94,23 @@ func TestPage(t *testing.T) {
 	}
 	var report string
 	p.Eval(`document.querySelector("#status-ImportWorkflow a").href`, &report)
-	b.Check(t, report, nil)
+	execution := report[strings.LastIndex(report, "/")+1:]
+	b.Check(t, report, func(p *browser.Page, _ string) {
+		if got := p.Text("main"); !strings.Contains(got, execution) || !strings.Contains(got, target) {
+			t.Errorf("the report names neither execution nor pool:\n%s", got)
+		}
+	})
 	if shots != "" {
 		photograph(t, b, report, shots, "report")
 	}
+
+	// By mistake, not by disaster: back into the pool they were deleted from.
+	p.Click("input[name=into]:not(:checked)")
+	p.Click("form[action='/restore'] button")
+	p.Await(`document.getElementById("notice").innerText.startsWith("0 users deleted")`, 30*time.Second)
+	p.Await(`document.getElementById("status-ImportWorkflow").innerText.startsWith("Running")`, 10*time.Second)
+	await("ImportWorkflow", "Succeeded")
+	p.Await(cell("Users", 1)+" == "+cell("Users", 2), 10*time.Second)
 }
 
 // startLocal runs the command until the test ends and returns what it printed

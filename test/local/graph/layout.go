@@ -216,7 +216,7 @@ func (l *layout) node(name string, s *State) *node {
 }
 
 // header is the height of a box's heading.
-func (l *measures) header() float64 { return l.lineHeight + 12 }
+func (size *measures) header() float64 { return size.lineHeight + 12 }
 
 // wrap breaks a name before capitals into lines of at most longest characters,
 // where that is possible.
@@ -624,9 +624,9 @@ func (d *Drawing) put(inner *Drawing, dx, dy float64) {
 	}
 }
 
-func (line *Line) move(dx, dy float64) {
-	for i := range line.Points {
-		line.Points[i].X += dx
-		line.Points[i].Y += dy
+func (l *Line) move(dx, dy float64) {
+	for i := range l.Points {
+		l.Points[i].X += dx
+		l.Points[i].Y += dy
 	}
 }
