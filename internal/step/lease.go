@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +32,10 @@ const (
 	// function runs.
 	unknownAfter = 15 * time.Minute
 )
+
+// slotPrefix begins the names of the attributes that hold the invocation at
+// work, one for each step.
+const slotPrefix = "invocation-"
 
 // LeaseAPI is what the lease needs of DynamoDB.
 type LeaseAPI interface {
@@ -110,7 +115,7 @@ func (l *Lease) read(ctx context.Context) (*leaseRecord, map[string]types.Attrib
 // userPoolID is the pool that the table backs up, "" where that does not matter.
 func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executions ExecutionsAPI) (string, error) {
 	for {
-		held, _, err := l.read(ctx)
+		held, item, err := l.read(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -144,6 +149,12 @@ func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executio
 		if userPoolID != "" {
 			update = update.Set(expression.Name("userPoolId"), expression.Value(userPoolID))
 		}
+		unfinished := false
+		for name := range item {
+			if strings.HasPrefix(name, slotPrefix) {
+				unfinished, update = true, update.Remove(expression.Name(name))
+			}
+		}
 		_, err = l.update(ctx, update, condition, types.ReturnValueNone)
 		if lost := new(types.ConditionalCheckFailedException); errors.As(err, &lost) {
 			continue // somebody else was quicker: look again who it is
@@ -151,8 +162,8 @@ func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executio
 		if err != nil {
 			return "", fmt.Errorf("take the lease of the %s: %w", l.Workflow, err)
 		}
-		if held.Execution != "" {
-			// It ended without giving the lease back, so a function of it may still
+		if unfinished {
+			// A function of the execution before did not end in order and may still
 			// be at work; by the end of the fence it has noticed.
 			if err := l.Sleep(ctx, fence); err != nil {
 				return "", fmt.Errorf("wait for execution %s to stop writing: %w", held.Execution, err)
@@ -193,22 +204,6 @@ func (l *Lease) running(ctx context.Context, held *leaseRecord, executions Execu
 	return out.Status == sfntypes.ExecutionStatusRunning || out.Status == sfntypes.ExecutionStatusPendingRedrive, nil
 }
 
-// Release gives the lease back at the end of a workflow, so that the next
-// execution need not ask what became of this one.
-func (l *Lease) Release(ctx context.Context, execution string) error {
-	_, err := l.update(ctx,
-		expression.Set(expression.Name("execution"), expression.Value("")).
-			Set(expression.Name("renewedAt"), expression.Value(FormatTime(l.Now()))),
-		expression.Name("execution").Equal(expression.Value(execution)), types.ReturnValueNone)
-	if lost := new(types.ConditionalCheckFailedException); errors.As(err, &lost) {
-		return nil // it is not ours any more, or was given back before
-	}
-	if err != nil {
-		return fmt.Errorf("release the lease of the %s: %w", l.Workflow, err)
-	}
-	return nil
-}
-
 func (l *Lease) update(ctx context.Context, update expression.UpdateBuilder, condition expression.ConditionBuilder, returned types.ReturnValue) (*dynamodb.UpdateItemOutput, error) {
 	e, err := expression.NewBuilder().WithUpdate(update).WithCondition(condition).Build()
 	if err != nil {
@@ -237,7 +232,7 @@ type Holder struct {
 // did not end in order it may still be at work somewhere, and Enter waits
 // until it cannot write any more.
 func (l *Lease) Enter(ctx context.Context, execution, step, invocation string) (*Holder, error) {
-	h := &Holder{lease: l, execution: execution, slot: "invocation-" + step, invocation: invocation}
+	h := &Holder{lease: l, execution: execution, slot: slotPrefix + step, invocation: invocation}
 	now := l.Now()
 	out, err := l.update(ctx,
 		expression.Set(expression.Name(h.slot), expression.Value(invocation)).

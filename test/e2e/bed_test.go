@@ -31,7 +31,7 @@ const (
 	root       = "../.."
 	assembly   = root + "/cdk.out"
 	table      = "CognitoBackup-BackupTable"
-	patience   = 90 * time.Second // for a workflow to end
+	patience   = 5 * time.Minute // for a workflow to end
 	fasterWait = 20               // waits, import jobs and schedules
 )
 
