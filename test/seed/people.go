@@ -182,7 +182,7 @@ func (p *person) describe(r *rand.Rand) {
 	a["locale"] = locales[r.IntN(len(locales))]
 	a["custom:plan"] = plans[r.IntN(len(plans))]
 	a["custom:signup_source"] = sources[r.IntN(len(sources))]
-	a["custom:customer_no"] = fmt.Sprint(100000 + p.n)
+	a["custom:customer_no"] = fmt.Sprint(710_203_947 + p.n) // a number that turns up nowhere by chance
 	if p.n%3 == 0 {
 		a["birthdate"] = fmt.Sprintf("%04d-%02d-%02d", 1940+r.IntN(70), 1+r.IntN(12), 1+r.IntN(28))
 	}
