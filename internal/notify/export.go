@@ -17,7 +17,7 @@ type Deployment struct {
 type Suspect struct {
 	Missing    int64     // users gone
 	Of         int64     // users in the restore point compared with
-	ComparedTo time.Time // end of that one's listing: what to name to restore it
+	ComparedTo time.Time // end of that one's listing; zero when it is gone, too
 }
 
 // Export is a finished run of the ExportWorkflow.
@@ -76,8 +76,12 @@ func (e *Export) Message() Message {
 func (e *Export) suspectMessage() Message {
 	s := e.Suspect
 	var t text
-	t.say("", "%s of %s are gone from the user pool %s since the restore point of %s.",
-		number(s.Missing), count(s.Of, "user"), e.UserPoolID, moment(s.ComparedTo))
+	if s.ComparedTo.IsZero() {
+		t.say("", "%s are gone from the user pool %s.", count(s.Missing, "user"), e.UserPoolID)
+	} else {
+		t.say("", "%s of %s are gone from the user pool %s since the restore point of %s.",
+			number(s.Missing), count(s.Of, "user"), e.UserPoolID, moment(s.ComparedTo))
+	}
 	t.blank()
 	t.say("", "The backup keeps all of them. Nothing is removed from it until a person accepts the loss, "+
 		"and a restore skips this restore point unless it is named.")
