@@ -1,0 +1,322 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cognito-backup/internal/step"
+	"cognito-backup/test/localaws"
+	"cognito-backup/test/localaws/cloudformation"
+	"cognito-backup/test/localaws/cognito"
+	"cognito-backup/test/localaws/sqs"
+	"cognito-backup/test/seed"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	prefix   = "CognitoBackup"
+	table    = prefix + "-BackupTable"
+	faster   = 20              // waits, import jobs and schedules
+	patience = 4 * time.Minute // for one execution
+	attempts = 4               // of a workflow, the last without troubles
+)
+
+// run is one run of a campaign.
+type run struct {
+	*campaign
+	bed                *localaws.Bed
+	primary, secondary string // Regions
+	pool, target       string // ids
+	functions          []string
+	seeded             *cognito.Seed
+	truth              map[string]*cognito.Seed // by restore point
+
+	queues     sqs.Faults
+	kills      []<-chan struct{}
+	background errgroup.Group
+	calm       context.Context
+	calmDown   context.CancelFunc
+
+	mu     sync.Mutex
+	result *result
+	mails  int
+	notes  []string // what happened, for a run that is not clean
+}
+
+func (r *run) count(kind string, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.injected[kind] += n
+}
+
+func (r *run) note(format string, args ...any) {
+	r.notes = append(r.notes, fmt.Sprintf(format, args...))
+}
+
+// run carries out the run of a seed.
+func (c *campaign) run(ctx context.Context, seed uint64) *result {
+	r := &run{campaign: c, result: newResult(), truth: map[string]*cognito.Seed{}}
+	r.result.runs = 1
+	err := r.carryOut(ctx, rand.New(rand.NewPCG(seed, 1)))
+	if err != nil && ctx.Err() == nil {
+		r.result.failures = append(r.result.failures, fmt.Sprintf("seed %d: %v\n  troubles: %s\n  %s", seed, err,
+			strings.Join(slices.Sorted(maps.Keys(r.result.troubled)), ", "), strings.Join(r.notes, "\n  ")))
+	}
+	return r.result
+}
+
+func (r *run) carryOut(ctx context.Context, n *rand.Rand) (err error) {
+	kind := seed.Kinds[n.IntN(len(seed.Kinds))]
+	r.seeded = seed.Pool(seed.Options{Kind: kind, Users: 60 + n.IntN(240), Groups: 2 + n.IntN(25), Seed: n.Uint64()})
+	slice := []string{"1", "2", "600"}[n.IntN(3)]
+	shards := []string{"1", "16"}[n.IntN(2)]
+	r.note("%s, %d users, slices of %s s, %s shards", kind, len(r.seeded.Users), slice, shards)
+	dir, err := os.MkdirTemp("", "faults-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := r.start(ctx, dir, n.Uint64(), map[string]string{"SLICE_SECONDS": slice, "EXPORT_SHARDS": shards, "COGNITO_TPS": "400"}); err != nil {
+		return err
+	}
+	defer func() {
+		if r.bed == nil {
+			return
+		}
+		for fault, times := range r.bed.Faults().Injected() {
+			r.count(string(fault), times)
+		}
+		err = errors.Join(err, r.bed.Close())
+		for _, violation := range r.bed.Violations() {
+			err = errors.Join(err, errors.New("testbed: "+violation))
+		}
+	}()
+	for range 2 {
+		if err := r.export(ctx, n); err != nil {
+			return err
+		}
+		if err := r.change(ctx, n); err != nil {
+			return err
+		}
+	}
+	// What happened to the pool since the last export is lost: the restore point
+	// is the truth.
+	return r.restore(ctx, n)
+}
+
+// start starts a testbed with an edited copy of the assembly, over the seeded pool.
+func (r *run) start(ctx context.Context, dir string, seedOfFaults uint64, environment map[string]string) error {
+	if err := edit(r.assembly, dir, environment); err != nil {
+		return err
+	}
+	bed, err := localaws.Start(ctx, localaws.Options{Assembly: dir, Source: r.source, Factor: faster, Seed: seedOfFaults | 1})
+	if err != nil {
+		return err
+	}
+	r.bed = bed
+	for _, stack := range bed.Assembly().Stacks {
+		if stack.Matches("Primary") {
+			r.primary = stack.Region
+			r.pool = poolOf(stack)
+		} else {
+			r.secondary = stack.Region
+		}
+	}
+	source := seed.Empty(r.seeded, r.pool)
+	source.Users, source.Groups, source.Members = r.seeded.Users, r.seeded.Groups, r.seeded.Members
+	if _, err := bed.Cognito(r.primary).Seed(source); err != nil {
+		return err
+	}
+	if err := bed.Deploy(ctx); err != nil {
+		return err
+	}
+	for _, f := range bed.Lambda().Functions() {
+		name := strings.TrimPrefix(f.Name, prefix+"-")
+		if !slices.Contains(r.functions, name) && name != "send-message" && name != "check-state-machine" {
+			r.functions = append(r.functions, name)
+		}
+	}
+	slices.Sort(r.functions)
+	for _, region := range []string{r.primary, r.secondary} {
+		bed.Cognito(region).Settings().NoQuotas()
+		bed.Cognito(region).Settings().Update(func(v *cognito.Values) { v.ImportRate = 200 })
+		bed.Cognito(region).OnMail = func(cognito.Mail) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.mails++
+		}
+	}
+	return nil
+}
+
+func poolOf(stack *cloudformation.Stack) string {
+	for _, d := range stack.Template.Resources {
+		if d.Type == "AWS::Lambda::Function" {
+			environment, _ := d.Properties["Environment"].(map[string]any)
+			variables, _ := environment["Variables"].(map[string]any)
+			if id, ok := variables["PRIMARY_USER_POOL_ID"].(string); ok {
+				return id
+			}
+		}
+	}
+	return ""
+}
+
+// edit copies an assembly and sets environment variables of its functions.
+// Exports begin when the run says so, not by schedule.
+func edit(from, to string, environment map[string]string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return fmt.Errorf("%w; run make synth first", err)
+	}
+	for _, entry := range entries {
+		source, err := filepath.Abs(filepath.Join(from, entry.Name()))
+		if err != nil {
+			return err
+		}
+		if !strings.HasSuffix(entry.Name(), ".template.json") {
+			if err := os.Symlink(source, filepath.Join(to, entry.Name())); err != nil {
+				return err
+			}
+			continue
+		}
+		b, err := os.ReadFile(source)
+		if err != nil {
+			return err
+		}
+		if b, err = edited(b, environment); err != nil {
+			return fmt.Errorf("template %s: %w", entry.Name(), err)
+		}
+		if err := os.WriteFile(filepath.Join(to, entry.Name()), b, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func edited(b []byte, environment map[string]string) ([]byte, error) {
+	var template map[string]any
+	if err := json.Unmarshal(b, &template); err != nil {
+		return nil, err
+	}
+	resources, _ := template["Resources"].(map[string]any)
+	for _, r := range resources {
+		r, _ := r.(map[string]any)
+		properties, _ := r["Properties"].(map[string]any)
+		switch r["Type"] {
+		case "AWS::Scheduler::Schedule":
+			properties["State"] = "DISABLED"
+		case "AWS::Lambda::Function":
+			e, _ := properties["Environment"].(map[string]any)
+			variables, _ := e["Variables"].(map[string]any)
+			for name, value := range environment {
+				if _, used := variables[name]; used {
+					variables[name] = value
+				}
+			}
+		}
+	}
+	return json.Marshal(template)
+}
+
+// ended is how an execution ended.
+type ended struct {
+	*sfn.DescribeExecutionOutput
+	name string
+}
+
+// execute runs a workflow until it succeeds: first under troubles, after a
+// failure under others, at last without any.
+func (r *run) execute(ctx context.Context, n *rand.Rand, region, workflow string, input func(attempt int) (string, error)) (*ended, error) {
+	for attempt := range attempts {
+		in, err := input(attempt)
+		if err != nil {
+			return nil, err
+		}
+		if attempt < attempts-1 {
+			r.begin(ctx, n)
+		}
+		e, err := r.once(ctx, region, workflow, in)
+		r.clear()
+		if err != nil {
+			return nil, err
+		}
+		if e.Status == types.ExecutionStatusSucceeded {
+			return e, nil
+		}
+		cause := deref(e.Cause)
+		r.note("%s %s: %s: %s", workflow, e.Status, deref(e.Error), cause[:min(len(cause), 400)])
+		r.result.restarted++
+	}
+	return nil, fmt.Errorf("%s fails without any fault", workflow)
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func (r *run) once(ctx context.Context, region, workflow, input string) (*ended, error) {
+	states := r.bed.States(region)
+	stack := prefix + "-Primary"
+	if region == r.secondary {
+		stack = prefix + "-Secondary"
+	}
+	arn, err := states.Start(r.bed.StateMachineARN(stack, workflow), "", input)
+	if err != nil {
+		return nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	done, err := states.Wait(limited, arn)
+	if err != nil {
+		if limited.Err() != nil && ctx.Err() == nil {
+			err = r.hangs(region, arn)
+		}
+		return nil, fmt.Errorf("%s: %w", workflow, err)
+	}
+	e := &ended{DescribeExecutionOutput: &sfn.DescribeExecutionOutput{Status: types.ExecutionStatus(done.Status)}, name: arn[strings.LastIndexByte(arn, ':')+1:]}
+	e.Output, e.Error, e.Cause = &done.Output, &done.Error, &done.Cause
+	return e, nil
+}
+
+// hangs says where an execution hangs.
+func (r *run) hangs(region, arn string) error {
+	observed, _ := r.bed.States(region).Observe(arn)
+	return fmt.Errorf("%w within %s; states entered: %v", errNotEnded, patience, observed.Entered)
+}
+
+// export makes a restore point and holds it against the pool.
+func (r *run) export(ctx context.Context, n *rand.Rand) error {
+	r.target = ""
+	truth, err := r.bed.Cognito(r.primary).Snapshot(r.pool)
+	if err != nil {
+		return err
+	}
+	e, err := r.execute(ctx, n, r.primary, "ExportWorkflow", func(int) (string, error) { return "{}", nil })
+	if err != nil {
+		return err
+	}
+	var out step.Run
+	if err := json.Unmarshal([]byte(*e.Output), &out); err != nil {
+		return err
+	}
+	r.result.exports++
+	r.truth[out.RunID] = truth
+	return r.compareRestorePoint(ctx, out.RunID, truth)
+}
