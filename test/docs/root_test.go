@@ -1,0 +1,4 @@
+package docs
+
+// root is the module's folder, seen from this one.
+const root = "../.."
