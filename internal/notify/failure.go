@@ -61,7 +61,7 @@ func (f *Failure) nextSteps() []string {
 		return append(steps, "The next scheduled run starts afresh. To try at once, start ExportWorkflow with {}.")
 	}
 	if f.Status == "ABORTED" {
-		return []string{`What was restored stays. To go on, start ImportWorkflow with the same input and "Mode": "MISSING_ONLY".`}
+		return []string{`What was restored stays. To go on, start ImportWorkflow with the same input and "Mode": "MISSING_ONLY".`, f.unfinishedReport()}
 	}
 	switch f.Step {
 	case "CheckStateMachine", "CheckNewUserPool":
@@ -69,7 +69,13 @@ func (f *Failure) nextSteps() []string {
 	case "ScanTable":
 		return []string{`No user was written. Mend the cause and start ImportWorkflow again; if it had made groups already, add "Mode": "MISSING_ONLY".`}
 	}
-	return []string{`What was restored stays. Mend the cause and start ImportWorkflow again with the same input and "Mode": "MISSING_ONLY".`}
+	return []string{`What was restored stays. Mend the cause and start ImportWorkflow again with the same input and "Mode": "MISSING_ONLY".`, f.unfinishedReport()}
+}
+
+// unfinishedReport says where to read what an import had done before it ended.
+func (f *Failure) unfinishedReport() string {
+	return "If users were restored already, report.html and mapping.csv under reports/" + f.Execution[strings.LastIndexByte(f.Execution, ':')+1:] +
+		"/ in this Region's bucket say which."
 }
 
 // maxCause keeps a cause readable; the execution has the whole of it.

@@ -86,6 +86,7 @@ const (
 	linkFailed       // UpdateUsers could not link
 	earlier          // an unfinished earlier import set out to create
 	recorded         // an earlier import recorded the new sub
+	updated          // UpdateUsers is done with the person
 )
 
 func (t trait) is(u trait) bool { return t&u != 0 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"cognito-backup/internal/pool"
 )
 
 // Limits of a CSV import file, from the developer guide's chapter on the
@@ -19,7 +21,17 @@ const (
 	columnBirth = "birthdate"
 )
 
-// row is u's line of the CSV file in the order of the header, or the reason
+// Row is the user's line of the CSV file, "" for one who comes back another way.
+func (r *Rules) Row(u *pool.User) string {
+	way := r.Recreate(u)
+	if way.Path != PathCSV {
+		return ""
+	}
+	line, _ := r.row(way.Username, way.Attributes)
+	return line
+}
+
+// row is a line of the CSV file in the order of the header, or the reason
 // why there can be none. Cognito's file has one escape, a backslash before a
 // comma, and says nothing of quotes, backslashes and line breaks: whoever has
 // one of these goes by API, where every value arrives as it is.

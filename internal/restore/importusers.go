@@ -229,7 +229,7 @@ func (w *importer) gather(ctx context.Context, f *file) ([]receipt, error) {
 func (w *importer) ofRound(name string) bool {
 	var round, n int
 	_, err := fmt.Sscanf(name, "%d/%d", &round, &n)
-	return err == nil && round == w.round && n >= 1 && n <= w.total
+	return err == nil && round == w.round && n >= 1 && n <= w.total && name == chunkName(round, n)
 }
 
 // unassigned names the next ten chunks that no message brought.
@@ -263,12 +263,7 @@ func (w *importer) line(e *Entry) string {
 	if e.Present != nil {
 		return ""
 	}
-	way := w.rules.Recreate(&e.User)
-	if way.Path != PathCSV {
-		return ""
-	}
-	line, _ := w.rules.row(way.Username, way.Attributes)
-	return line
+	return w.rules.Row(&e.User)
 }
 
 // workOn brings one file forward. It returns how long to wait before coming

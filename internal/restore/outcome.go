@@ -41,8 +41,17 @@ func (v *verifier) user(person uint32, e *Entry) verdict {
 			return verdict{Failed, way.Reason, ""}
 		}
 		return verdict{Outcome: Restored}
-	case !p.has.is(requested):
+	case !p.has.is(requested) && (v.state == "" || v.plan.Input.Mode == MissingOnly):
 		return verdict{Outcome: LeftOut}
+	}
+	return v.notThere()
+}
+
+// notThere is the verdict on a record that the target has not: in an import
+// that did not come to its end it may never have been written.
+func (v *verifier) notThere() verdict {
+	if v.state != "" {
+		return verdict{Failed, ReasonNotReached, ""}
 	}
 	return verdict{Failed, ReasonNotFound, ""}
 }
@@ -67,6 +76,9 @@ func (v *verifier) failed(person uint32) verdict {
 	if f, known := v.census.noFlag[person]; known {
 		return verdict{Failed, f.Reason, strings.TrimSpace(f.Kind + " " + f.Name)}
 	}
+	if v.state != "" {
+		return verdict{Failed, ReasonNotReached, "flag or links"}
+	}
 	return verdict{Failed, ReasonDiffers, ""}
 }
 
@@ -79,6 +91,8 @@ func (v *verifier) membership(i int, group uint16, user verdict, present bool) v
 	case v.census.seen.has(i):
 		return verdict{Outcome: Existing}
 	case !present && user.Outcome != Failed && user.Outcome != Restored:
+		return user
+	case !present && user.Reason == ReasonNotReached:
 		return user
 	case !present && user.Outcome == Failed:
 		return verdict{Failed, ReasonUserMissing, ""}
@@ -93,7 +107,7 @@ func (v *verifier) membership(i int, group uint16, user verdict, present bool) v
 	if f, failed := v.census.noGroup[i]; failed {
 		return verdict{Failed, f.Reason, f.Detail}
 	}
-	return verdict{Failed, ReasonNotFound, ""}
+	return v.notThere()
 }
 
 // wouldAdd says whether an import would add a membership that is not there.
@@ -120,5 +134,5 @@ func (v *verifier) groupVerdict(g *pool.Group, results map[string]groupResult, m
 	case v.plan.Input.Mode == MissingOnly && !slices.Contains(missing, g.Name):
 		return verdict{Outcome: LeftOut}
 	}
-	return verdict{Failed, ReasonNotFound, ""}
+	return v.notThere()
 }

@@ -18,6 +18,7 @@ const (
 	ReasonTrigger           = "TRIGGER_REFUSED"
 	ReasonRefused           = "REFUSED"
 	ReasonNotFound          = "NOT_FOUND_AFTERWARDS"
+	ReasonNotReached        = "NOT_REACHED"
 	ReasonDiffers           = "DIFFERS"
 	ReasonGroupMissing      = "GROUP_MISSING"
 	ReasonUserMissing       = "USER_MISSING"
@@ -49,6 +50,7 @@ var reasonTexts = map[string]reasonText{
 	ReasonTrigger:           {"A Lambda trigger of the target refused the user.", "Take the PreSignUp or CustomMessage trigger off the pool and import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonRefused:           {"Cognito refused the call.", "Look at the code and import with \"Mode\": \"MISSING_ONLY\" when it is mended."},
 	ReasonNotFound:          {"The record is not in the target, though it was written.", "Import with \"Mode\": \"MISSING_ONLY\"."},
+	ReasonNotReached:        {"The import ended before it came to this record.", "Start it again with the same input and \"Mode\": \"MISSING_ONLY\"; it goes on from there."},
 	ReasonDiffers:           {"The record is in the target, but not as in the restore point.", "Somebody or something changed it during the import; the report names what differs. Mend it by hand."},
 	ReasonGroupMissing:      {"The group is not in the target.", "Create the group, then import with \"Mode\": \"MISSING_ONLY\" and \"Memberships\": \"ALL\"."},
 	ReasonUserMissing:       {"The user is not in the target.", "Look at what became of the user."},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -156,12 +157,12 @@ type reporter struct {
 	problems map[[2]string]*Problem
 	mapping  bytes.Buffer
 	rows     *csv.Writer
+	lines    int // of this part of the mapping
+	parts    int // stored
 }
 
 func newReporter(v *verifier) *reporter {
-	w := &reporter{verifier: v, problems: map[[2]string]*Problem{}}
-	w.rows = csv.NewWriter(&w.mapping)
-	return w
+	return &reporter{verifier: v, problems: map[[2]string]*Problem{}}
 }
 
 // write makes the reports and stores them.
@@ -183,7 +184,7 @@ func (w *reporter) write(ctx context.Context) error {
 func (w *reporter) head() {
 	f := w.frozen
 	w.Report = Report{
-		Version: ReportVersion, Execution: w.verifier.Execution, State: "COMPLETED",
+		Version: ReportVersion, Execution: w.verifier.Execution, State: cmp.Or(w.state, "COMPLETED"),
 		SourcePool: w.plan.Source.ID, TargetPool: w.plan.Target.ID, Mode: w.plan.Input.Mode, DryRun: w.plan.Input.DryRun,
 		Started: w.plan.Started, Ended: w.Now().UTC(), RestorePoint: f.AsOf, NotNewest: f.Older, Incomplete: f.Incomplete,
 		Strangers: w.at.Strangers, Warnings: w.plan.Warnings, UnknownUsers: f.Unknown, OutOfScope: f.Stats.OutOfScope,
@@ -203,20 +204,49 @@ func (w *reporter) head() {
 
 var mappingHeader = []string{"username", "old_sub", "new_sub", "source_state", "new_state", "outcome"}
 
+// mappingPart is how many users stand in one file: up to here mapping.csv
+// alone, then mapping-2.csv and so on. It bounds memory.
+const mappingPart = 2_000_000
+
 func (w *reporter) people(ctx context.Context) error {
-	if err := w.rows.Write(mappingHeader); err != nil {
+	if err := w.beginMapping(); err != nil {
 		return err
 	}
 	person := uint32(0)
-	return w.eachChunk(ctx, w.census.round, w.frozen.Chunks, func(_ string, c *chunk) error {
+	err := w.eachChunk(ctx, w.census.round, w.frozen.Chunks, func(_ string, c *chunk) error {
 		for i := range c.Entries {
 			if err := w.person(person, &c.Entries[i]); err != nil {
 				return err
 			}
 			person++
 		}
-		return nil
+		if w.lines += len(c.Entries); w.lines < mappingPart {
+			return nil
+		}
+		return errors.Join(w.storeMapping(ctx), w.beginMapping())
 	})
+	if err != nil {
+		return err
+	}
+	return w.storeMapping(ctx)
+}
+
+func (w *reporter) beginMapping() error {
+	w.mapping.Reset()
+	w.rows, w.lines = csv.NewWriter(&w.mapping), 0
+	return w.rows.Write(mappingHeader)
+}
+
+func (w *reporter) storeMapping(ctx context.Context) error {
+	w.rows.Flush()
+	if err := w.rows.Error(); err != nil {
+		return fmt.Errorf("write mapping.csv: %w", err)
+	}
+	name := "mapping.csv"
+	if w.parts++; w.parts > 1 {
+		name = fmt.Sprintf("mapping-%d.csv", w.parts)
+	}
+	return w.Objects.PutBytes(ctx, w.reportsPrefix()+name, "text/csv; charset=utf-8", w.mapping.Bytes())
 }
 
 func (w *reporter) person(person uint32, e *Entry) error {
@@ -354,27 +384,17 @@ func (w *reporter) tail() {
 	slices.SortFunc(w.Problems, func(a, b Problem) int {
 		return cmp.Or(-cmp.Compare(a.Count, b.Count), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Outcome, b.Outcome))
 	})
-	for _, name := range w.UnknownUsers {
-		w.note(verdict{Failed, ReasonNoUser, ""}, name)
-	}
 	if w.DryRun {
 		e := estimate(w.Users.Restored, w.CreatedAPI, w.Groups.Restored, w.Memberships.Restored, w.TPS)
 		w.Estimate = fmt.Sprintf("about %s at CognitoTPS %d: users %s, memberships %s side by side, then verification %s",
 			roughly(e.Total()), w.TPS, roughly(e.Users), roughly(e.Memberships), roughly(e.Verify))
 	}
 	unsolved := w.Users.Conflict + w.Users.Failed + w.Groups.Conflict + w.Groups.Failed + w.Memberships.Conflict + w.Memberships.Failed
-	w.Verified = unsolved == 0 && !w.Incomplete && !w.DryRun && len(w.UnknownUsers) == 0
+	w.Verified = unsolved == 0 && !w.Incomplete && !w.DryRun && len(w.UnknownUsers) == 0 && w.state == ""
 }
 
-// store writes the three files.
+// store writes the report in both forms.
 func (w *reporter) store(ctx context.Context) error {
-	w.rows.Flush()
-	if err := w.rows.Error(); err != nil {
-		return fmt.Errorf("write mapping.csv: %w", err)
-	}
-	if err := w.Objects.PutBytes(ctx, w.reportsPrefix()+"mapping.csv", "text/csv; charset=utf-8", w.mapping.Bytes()); err != nil {
-		return err
-	}
 	j, err := json.MarshalIndent(w.Report, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode report.json: %w", err)

@@ -11,6 +11,7 @@ type judged struct {
 	chunk
 	imported importResult
 	updated  updateResult
+	done     bool // it has an update result
 }
 
 // learn adds to the census what ImportUsers and UpdateUsers did in the rounds
@@ -58,7 +59,8 @@ func (r run) getJudged(ctx context.Context, name string, j *judged) error {
 	if _, err := r.get(ctx, r.importResultKey(name), &j.imported); err != nil {
 		return err
 	}
-	_, err := r.get(ctx, r.updateResultKey(name), &j.updated)
+	done, err := r.get(ctx, r.updateResultKey(name), &j.updated)
+	j.done = done
 	return err
 }
 
@@ -70,6 +72,9 @@ func (c *census) learn(j *judged) {
 			continue
 		}
 		c.request(person, e)
+		if j.done {
+			c.people[person].has |= updated
+		}
 		if i < len(j.imported.Users) {
 			c.outcome(person, e, &j.imported.Users[i])
 		}
@@ -107,6 +112,9 @@ func (c *census) outcome(person uint32, e *Entry, u *userResult) {
 	}
 	p.has &^= conflicted | refused
 	delete(c.notes, person)
+	if u.Sub != "" {
+		p.sub = packSub(u.Sub) // until the listing says so
+	}
 	switch u.Outcome {
 	case Restored:
 		p.has |= created

@@ -64,6 +64,7 @@ type verifier struct {
 	plan   Plan
 	cursor verifyCursor
 	round  int
+	state  string // how an import ended that did not come to verification
 }
 
 // prepare reads what the import did and what earlier slices observed.

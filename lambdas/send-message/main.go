@@ -2,6 +2,8 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
@@ -9,6 +11,7 @@ import (
 
 	"cognito-backup/internal/backup"
 	"cognito-backup/internal/notify"
+	"cognito-backup/internal/restore"
 	"cognito-backup/internal/step"
 )
 
@@ -29,6 +32,11 @@ func main() {
 			Bucket:     c.Objects.Bucket,
 			Now:        time.Now,
 		}
-		return s.Handle
+		aftermath := &restore.Aftermath{Objects: c.Objects, Now: time.Now}
+		return func(ctx context.Context, payload json.RawMessage) (step.Run, error) {
+			run, err := s.Handle(ctx, payload)
+			aftermath.Handle(ctx, payload) // after the message, which matters more
+			return run, err
+		}
 	})
 }
