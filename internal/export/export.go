@@ -10,7 +10,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -47,7 +49,10 @@ func ParseInput(raw json.RawMessage) (Input, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&in); err != nil {
-		return in, &InputError{err}
+		return Input{}, &InputError{err}
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return Input{}, &InputError{errors.New("there is something after the object")}
 	}
 	return in, nil
 }
