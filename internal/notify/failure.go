@@ -98,6 +98,12 @@ func (f *Failure) reason() string {
 	}
 	s = strings.TrimPrefix(strings.TrimSpace(s), f.Step+": ")
 	s = sdkNoise.ReplaceAllString(s, "$1 $2: ")
+	switch {
+	case f.Error == "Runtime.ExitError":
+		return "the function's process ended in the middle of its work again and again, most often for lack of memory; its log group has more."
+	case f.Error == "Sandbox.Timedout":
+		return "the function ran into its time-out again and again; its log group has more."
+	}
 	if s == "" {
 		s = defaultCause(f.Status, f.Error)
 	}

@@ -97,6 +97,9 @@ func TestMessages(t *testing.T) {
 		"failed-permission": failure(func(f *Failure) {
 			f.Cause = `{"errorMessage":"ExportUsers: list users: api error AccessDeniedException: not authorized","errorType":"Failure"}`
 		}),
+		"failed-killed": failure(func(f *Failure) {
+			f.Error, f.Cause = "Runtime.ExitError", `{"errorType":"Runtime.ExitError","errorMessage":"RequestId: 95b35f58 Error: Runtime exited with error: signal: killed"}`
+		}),
 		"timed-out": failure(func(f *Failure) {
 			f.Deployment, f.Workflow, f.Status, f.Step = imported, "ImportWorkflow", "TIMED_OUT", "ImportUsers"
 			f.Error, f.Cause = "States.Timeout", ""
