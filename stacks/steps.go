@@ -202,7 +202,10 @@ var steps = []step{
 			grants := []grant{
 				{sid: "Notify", actions: []string{"sns:Publish"}, resources: []string{s.ref("sns", "", "Notifications")}},
 				s.onExecutions("DescribeExecution", "GetExecutionHistory"),
+				// of imports that did not come to their end
 				s.onRunObjects("GetObject"),
+				s.onReports("PutObject"),
+				s.onMissingObjects(),
 			}
 			if s.isPrimary() { // where there are exports to tell of
 				grants = append(grants, s.onRecords("RestorePoints", "EXPORT-*", "Query"))

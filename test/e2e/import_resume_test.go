@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
 )
@@ -52,7 +55,8 @@ func TestStoppedImport(t *testing.T) {
 			t.Parallel()
 			b := exported(t, seed.Pool(seed.Options{Users: 150, Groups: 12, Seed: 31}), slow...)
 			first := b.target()
-			b.stopAfter(first, test.operation, test.calls)
+			stopped := b.stopAfter(first, test.operation, test.calls)
+			b.accounted(stopped)
 
 			b.Cognito(b.secondary).Settings().NoQuotas()
 			second := b.target()
@@ -66,6 +70,41 @@ func TestStoppedImport(t *testing.T) {
 			}
 			unchanged(t, r.after, b.snapshot(second))
 		})
+	}
+}
+
+// accounted checks the report on an import that was stopped: it says what had
+// been done by then, of every record, and proves nothing.
+func (b *importBed) accounted(stopped execution) {
+	b.t.Helper()
+	name := stopped.arn[strings.LastIndexByte(stopped.arn, ':')+1:]
+	message := b.awaitMail(b.secondary, func(message string) bool {
+		return strings.Contains(message, "was aborted") && strings.Contains(message, name)
+	})
+	if !strings.Contains(message, "reports/"+name+"/") {
+		b.t.Errorf("the mail does not say where the report is:\n%s", message)
+	}
+	var report restore.Report
+	api, bucket := b.s3()
+	key := "reports/" + name + "/report.json"
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := api.HeadObject(b.t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: &key}); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			b.t.Fatalf("no report on the stopped import: %v\n%s", err, strings.Join(b.FunctionLogs("send-message"), "\n"))
+		}
+	}
+	if err := json.Unmarshal(b.object(key), &report); err != nil {
+		b.t.Fatal(err)
+	}
+	u := report.Users
+	if report.State != "ABORTED" || report.Verified || u.Total != int64(len(b.source.Users)) || u.Restored+u.Failed+u.Deferred != u.Total || u.Failed == 0 && report.Memberships.Failed == 0 {
+		b.t.Errorf("state %s, verified %t, users %+v, memberships %+v", report.State, report.Verified, u, report.Memberships)
+	}
+	for _, p := range report.Problems {
+		if p.Reason != restore.ReasonNotReached {
+			b.t.Errorf("a record failed for the reason %s", p.Reason)
+		}
 	}
 }
 
