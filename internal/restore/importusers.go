@@ -290,7 +290,7 @@ func (w *importer) workOn(ctx context.Context, f *file) (time.Duration, error) {
 		w.cursor.Polled++
 		return w.patience(f.Rows), nil
 	}
-	if err := w.settle(ctx, f, ended); err != nil {
+	if done, err := w.settle(ctx, f, ended); err != nil || !done {
 		return 0, err
 	}
 	if done, err := w.createByAPI(ctx, f); err != nil || !done {

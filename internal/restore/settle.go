@@ -2,7 +2,7 @@ package restore
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"slices"
 
 	"cognito-backup/internal/pool"
@@ -10,11 +10,12 @@ import (
 
 // settle decides what became of the file's rows. Cognito says only how many
 // were imported; which ones were not stands in a log, by line number. So
-// either all were, or the target is listed and the rows looked for.
-func (w *importer) settle(ctx context.Context, f *file, end *jobEnd) error {
+// either all were, or the target is listed and the rows looked for. It reports
+// false when the slice was used up before that.
+func (w *importer) settle(ctx context.Context, f *file, end *jobEnd) (bool, error) {
 	finished, err := w.finishedChunks(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	decide := func(e *Entry, u userResult) userResult { // no job: by API
 		u.Path, u.Reason = PathAPI, ReasonNoCSV
@@ -28,19 +29,21 @@ func (w *importer) settle(ctx context.Context, f *file, end *jobEnd) error {
 			return u
 		}
 	default:
-		if decide, err = w.search(ctx, f); err != nil {
-			return err
+		found, err := w.search(ctx, f)
+		if err != nil || found == nil {
+			return false, err
 		}
+		decide = found.decide
 	}
 	for _, name := range f.Chunks {
 		if finished[name] {
 			continue
 		}
 		if err := w.settleChunk(ctx, name, decide); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // settleChunk gives the chunk's rows their outcomes, or sends them to the API.
@@ -71,9 +74,18 @@ func (w *importer) settleChunk(ctx context.Context, name string, decide func(*En
 	return w.conclude(ctx, name, p)
 }
 
-// search lists the target once and says of a row whether it is there: as ours,
-// as the same person, as somebody else, or not, so that it goes by API.
-func (w *importer) search(ctx context.Context, f *file) (func(*Entry, userResult) userResult, error) {
+// search is a listing of the target for the rows of one file. It is kept in S3
+// between slices: a file has at most maxFileRows rows.
+type search struct {
+	Chain pool.Chain
+	Found map[string]*pool.User // by the name that the row has
+
+	importer *importer
+}
+
+// search lists the target once for the file's rows; nil when the slice is used
+// up before the end of the listing.
+func (w *importer) search(ctx context.Context, f *file) (*search, error) {
 	wanted := map[string]bool{} // names of the file's rows
 	for _, name := range f.Chunks {
 		var c chunk
@@ -88,34 +100,44 @@ func (w *importer) search(ctx context.Context, f *file) (func(*Entry, userResult
 			}
 		}
 	}
-	found := map[string]*pool.User{}
-	chain := pool.Chain{}
-	err := chain.Follow(ctx, func() bool { return false }, func(ctx context.Context, token *string) (*string, error) {
+	s := &search{importer: w}
+	key := w.partialKey("search", fmt.Sprintf("%d/%06d", w.round, w.cursor.File))
+	if _, err := w.get(ctx, key, s); err != nil {
+		return nil, err
+	}
+	if s.Found == nil {
+		s.Found = map[string]*pool.User{}
+	}
+	err := s.Chain.Follow(ctx, w.Expired, func(ctx context.Context, token *string) (*string, error) {
 		users, next, err := pool.UsersPage(ctx, w.API, w.plan.Target.ID, "", token)
 		for i := range users {
 			for _, held := range w.rules.names(&users[i], users[i].Username) {
 				if wanted[held] {
-					found[held] = &users[i]
+					s.Found[held] = &users[i]
 				}
 			}
 		}
 		return next, err
 	})
-	if err == nil && !chain.Done {
-		err = errors.New("the listing of the target did not end")
-	}
 	if err != nil {
 		return nil, err
 	}
-	return func(e *Entry, u userResult) userResult {
-		for _, held := range w.names(e) {
-			if holder := found[held]; holder != nil {
-				return w.judge(e, u, []pool.User{*holder})
-			}
+	if !s.Chain.Done {
+		return nil, w.put(ctx, key, s)
+	}
+	return s, nil
+}
+
+// decide says of a row whether it is there: as ours, as the same person, as
+// somebody else, or not, so that it goes by API.
+func (s *search) decide(e *Entry, u userResult) userResult {
+	for _, held := range s.importer.names(e) {
+		if holder := s.Found[held]; holder != nil {
+			return s.importer.judge(e, u, []pool.User{*holder})
 		}
-		u.Path, u.Reason = PathAPI, ReasonJobLeftOut
-		return u
-	}, nil
+	}
+	u.Path, u.Reason = PathAPI, ReasonJobLeftOut
+	return u
 }
 
 func (w *importer) names(e *Entry) []string {
