@@ -28,7 +28,6 @@ const poolID = "eu-west-1_Test"
 // memoryQueue delivers each message once, in order, and forgets it when it is deleted.
 type memoryQueue struct {
 	pending []types.Message
-	flight  map[string]types.Message
 	n       int
 	drop    int // so many messages are lost on the way
 }

@@ -32,7 +32,7 @@ const (
 	assembly   = root + "/cdk.out"
 	table      = "CognitoBackup-BackupTable"
 	patience   = 5 * time.Minute // for a workflow to end
-	fasterWait = 20               // waits, import jobs and schedules
+	fasterWait = 20              // waits, import jobs and schedules
 )
 
 // bed is a testbed with both stacks deployed.

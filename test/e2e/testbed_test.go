@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +11,6 @@ import (
 	"cognito-backup/test/seed"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 )
@@ -177,20 +175,4 @@ func (b *bed) emptyPool(region string, like *cognito.Seed) string {
 		b.t.Fatal(err)
 	}
 	return id
-}
-
-// object reads an object of the Region's bucket.
-func (b *bed) object(region, key string) []byte {
-	b.t.Helper()
-	client := s3.NewFromConfig(b.Config(region), func(o *s3.Options) { o.UsePathStyle = true })
-	out, err := client.GetObject(b.t.Context(), &s3.GetObjectInput{Bucket: aws.String("cognitobackup-123456789012-" + region), Key: &key})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer out.Body.Close()
-	content, err := io.ReadAll(out.Body)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return content
 }
