@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -64,6 +65,58 @@ type Cloud struct {
 	queues  *localsqs.Service
 	mu      sync.Mutex
 	faults  []error // of the testbed itself
+	spans   map[string]Span
+}
+
+// Span is from when to when calls of an operation reached Cognito.
+type Span struct {
+	First, Last time.Time
+	Calls       int // throttled ones included
+}
+
+// Rate is calls a second between the first and the last.
+func (s Span) Rate() float64 {
+	if s.Calls < 2 {
+		return 0
+	}
+	return float64(s.Calls-1) / s.Last.Sub(s.First).Seconds()
+}
+
+// Spans are those of all operations.
+func (c *Cloud) Spans() map[string]Span {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.spans)
+}
+
+func (c *Cloud) called(operation string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.spans == nil {
+		c.spans = map[string]Span{}
+	}
+	s := c.spans[operation]
+	s.Last = time.Now()
+	if s.Calls++; s.Calls == 1 {
+		s.First = s.Last
+	}
+	c.spans[operation] = s
+}
+
+// change changes an attribute of a user, as the application would.
+func (c *Cloud) change(poolID, username string) error {
+	input, err := json.Marshal(map[string]any{"UserPoolId": poolID, "Username": username,
+		"UserAttributes": []cognito.Attribute{{Name: "locale", Value: "it-CH"}}})
+	if err != nil {
+		return err
+	}
+	for { // the application has quotas too
+		_, err = c.Cognito.Handle(context.Background(), &wire.Call{Service: "cognito-idp", Operation: "AdminUpdateUserAttributes", Region: Region, Input: input})
+		if refused, ok := errors.AsType[*wire.Error](err); !ok || refused.Code != "TooManyRequestsException" {
+			return err
+		}
+		time.Sleep(time.Second)
+	}
 }
 
 // NewCloud makes empty services.
@@ -126,6 +179,9 @@ func (c *Cloud) Do(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	operation, input, err := m.ParseRequest(r, body)
+	if m.SigningName == "cognito-idp" {
+		c.called(operation)
+	}
 	if err == nil && c.Validate {
 		err = m.ValidateRequest(operation, input)
 	}

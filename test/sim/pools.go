@@ -41,7 +41,7 @@ func (s Shape) Seed(id string) *cognito.Seed {
 	created := cognito.Date{Time: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}
 	seed.Users = make([]cognito.User, s.Users)
 	for i := range seed.Users {
-		name := fmt.Sprintf("user-%08d", i)
+		name := username(i)
 		seed.Users[i] = cognito.User{
 			Username: name, Enabled: true, UserStatus: cognito.Confirmed, UserCreateDate: created, UserLastModifiedDate: created,
 			Attributes: []cognito.Attribute{
@@ -70,6 +70,8 @@ func (s Shape) Seed(id string) *cognito.Seed {
 	}
 	return seed
 }
+
+func username(i int) string { return fmt.Sprintf("user-%08d", i) }
 
 // sub is a UUID that follows from the number; the digits of the subs are as
 // evenly spread as Cognito's.

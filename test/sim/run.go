@@ -23,6 +23,9 @@ type Case struct {
 	Validate bool
 	// ExportOnly leaves the restore out.
 	ExportOnly bool
+	// Repeat exports twice more: the pool unchanged, then with one user in a
+	// hundred changed.
+	Repeat bool
 	// Quotas are other than AWS's default ones, by category.
 	Quotas map[string]float64
 	// OnCall is told of each call when it reaches its service; nil for nobody.
@@ -35,14 +38,23 @@ type Outcome struct {
 	Export        *Execution
 	ExportFloor   time.Duration
 	ExportUsage   Usage
+	Unchanged     *Repeated     `json:",omitempty"`
+	Changed       *Repeated     `json:",omitempty"`
 	Restore       *Execution    `json:",omitempty"`
 	RestoreFloor  time.Duration `json:",omitempty"`
 	Verified      bool
 	Throttled     int
-	Calls         map[string]int // that Cognito carried out, by operation
+	Calls         map[string]int  // that Cognito carried out, by operation
+	Spans         map[string]Span // when calls reached Cognito, by operation
 	BucketCalls   int64
 	LargestObject int           // bytes
 	Wall          time.Duration `json:"-"` // filled in by the caller
+}
+
+// Repeated is one more export.
+type Repeated struct {
+	Execution *Execution
+	Usage     Usage
 }
 
 // ExportRatio is how much longer than its floor the export took.
@@ -89,6 +101,19 @@ func (c Case) run(cloud *Cloud, definitions Definitions) (*Outcome, error) {
 		return nil, err
 	}
 	o.ExportUsage = cloud.Table.Usage()
+	if c.Repeat {
+		if o.Unchanged, err = c.again(cloud, definitions, d, "unchanged"); err != nil {
+			return nil, err
+		}
+		for i := 0; i < c.Users; i += 100 {
+			if err := cloud.change(sourceID, username(i)); err != nil {
+				return nil, err
+			}
+		}
+		if o.Changed, err = c.again(cloud, definitions, d, "changed"); err != nil {
+			return nil, err
+		}
+	}
 	if !c.ExportOnly {
 		if err := c.restore(cloud, definitions, d, o); err != nil {
 			return nil, err
@@ -98,8 +123,16 @@ func (c Case) run(cloud *Cloud, definitions Definitions) (*Outcome, error) {
 		o.Calls[operation] = n.Succeeded
 		o.Throttled += n.Throttled
 	}
+	o.Spans = cloud.Spans()
 	o.BucketCalls, o.LargestObject = cloud.Bucket.Calls(), cloud.Bucket.largest
 	return o, nil
+}
+
+// again exports once more and says what that used.
+func (c Case) again(cloud *Cloud, definitions Definitions, d Deployment, name string) (*Repeated, error) {
+	cloud.Table.ResetUsage()
+	e, err := cloud.Execute(definitions, "ExportWorkflow", name, "{}", d)
+	return &Repeated{e, cloud.Table.Usage()}, err
 }
 
 func (c Case) restore(cloud *Cloud, definitions Definitions, d Deployment, o *Outcome) error {

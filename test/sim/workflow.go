@@ -9,6 +9,7 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
@@ -97,14 +98,20 @@ type functions struct {
 	cloud    *Cloud
 	d        Deployment
 	handlers map[string]handler
-	clients  map[string]*idp.Client
-	// Refused counts what Cognito turned away, as the functions saw it.
-	limits []*pool.Limits
-	err    error
+	err      error
+
+	mu     sync.Mutex
+	billed map[string]Billed
+}
+
+// Billed is what Lambda bills for a function.
+type Billed struct {
+	Invocations int
+	Duration    time.Duration
 }
 
 func (c *Cloud) functions(d Deployment) (*functions, error) {
-	f := &functions{cloud: c, d: d, handlers: map[string]handler{}}
+	f := &functions{cloud: c, d: d, handlers: map[string]handler{}, billed: map[string]Billed{}}
 	store := &backup.Store{Table: c.Table}
 	source := func() (export.Source, *idp.Client) {
 		limits, client := f.client()
@@ -158,7 +165,6 @@ func (c *Cloud) functions(d Deployment) (*functions, error) {
 
 func (f *functions) client() (*pool.Limits, *idp.Client) {
 	limits := pool.NewLimits(f.d.TPS)
-	f.limits = append(f.limits, limits)
 	return limits, f.cloud.Users(limits)
 }
 
@@ -197,7 +203,11 @@ func (f *functions) Invoke(ctx context.Context, functionARN string, _ wire.Princ
 	}
 	ctx, cancel := context.WithTimeout(ctx, functionTimeout)
 	defer cancel()
+	began := time.Now()
 	run, err := h(ctx, event)
+	f.mu.Lock()
+	f.billed[name] = Billed{f.billed[name].Invocations + 1, f.billed[name].Duration + time.Since(began)}
+	f.mu.Unlock()
 	if err != nil {
 		t := reflect.TypeOf(err)
 		if t.Kind() == reflect.Pointer {
@@ -220,7 +230,8 @@ type Execution struct {
 	Phases         map[string]time.Duration
 	Transitions    int
 	Events         int
-	LargestPayload int // bytes
+	LargestPayload int               // bytes
+	Billed         map[string]Billed // by function
 }
 
 // Execute runs a workflow from beginning to end.
@@ -255,7 +266,7 @@ func (c *Cloud) Execute(definitions Definitions, workflow, name, input string, d
 		return nil, fmt.Errorf("%s ended as %s: %s: %s", workflow, result.Status, result.Error, result.Cause)
 	}
 	observed, _ := states.Observe(execution)
-	e := &Execution{Name: name, Duration: result.Stop.Sub(result.Start), Phases: map[string]time.Duration{}, Events: observed.Total, LargestPayload: observed.LargestPayload}
+	e := &Execution{Name: name, Duration: result.Stop.Sub(result.Start), Phases: map[string]time.Duration{}, Events: observed.Total, LargestPayload: observed.LargestPayload, Billed: f.billed}
 	for _, n := range observed.Entered {
 		e.Transitions += n
 	}
