@@ -52,7 +52,7 @@ func (w *importer) job(ctx context.Context, f *file) (*jobEnd, error) {
 	for w.cursor.Tries < maxTries {
 		j, err := w.findJob(ctx)
 		if err != nil {
-			return nil, err
+			return w.withoutJob(ctx, err)
 		}
 		if j == nil {
 			if j, err = w.createJob(ctx); err != nil {
@@ -110,7 +110,7 @@ var notInJobName = regexp.MustCompile(`[^A-Za-z0-9_+=,.@-]`)
 // findJob returns the file's job, nil if there is none.
 func (w *importer) findJob(ctx context.Context) (*types.UserImportJobType, error) {
 	if w.cursor.Job != "" {
-		out, err := w.Jobs.DescribeUserImportJob(ctx, &idp.DescribeUserImportJobInput{UserPoolId: &w.plan.Target.ID, JobId: &w.cursor.Job})
+		out, err := w.Jobs.DescribeUserImportJob(ctx, &idp.DescribeUserImportJobInput{UserPoolId: &w.plan.Target.ID, JobId: &w.cursor.Job}, fewAttempts)
 		if err != nil {
 			return nil, fmt.Errorf("describe import job %s: %w", w.cursor.Job, err)
 		}
@@ -118,7 +118,7 @@ func (w *importer) findJob(ctx context.Context) (*types.UserImportJobType, error
 	}
 	in := &idp.ListUserImportJobsInput{UserPoolId: &w.plan.Target.ID, MaxResults: aws.Int32(60)}
 	for {
-		out, err := w.Jobs.ListUserImportJobs(ctx, in)
+		out, err := w.Jobs.ListUserImportJobs(ctx, in, fewAttempts)
 		if err != nil {
 			return nil, fmt.Errorf("list import jobs: %w", err)
 		}
@@ -136,7 +136,7 @@ func (w *importer) findJob(ctx context.Context) (*types.UserImportJobType, error
 func (w *importer) createJob(ctx context.Context) (*types.UserImportJobType, error) {
 	out, err := w.Jobs.CreateUserImportJob(ctx, &idp.CreateUserImportJobInput{
 		UserPoolId: &w.plan.Target.ID, JobName: aws.String(w.jobName()), CloudWatchLogsRoleArn: &w.JobRole,
-	})
+	}, fewAttempts)
 	if err != nil {
 		return nil, fmt.Errorf("create import job: %w", err)
 	}
@@ -177,11 +177,11 @@ func (w *importer) startJob(ctx context.Context, f *file, j *types.UserImportJob
 // everything else is tried again by the state machine.
 func (w *importer) withoutJob(ctx context.Context, err error) (*jobEnd, error) {
 	var api smithy.APIError
-	if !errors.As(err, &api) || !jobRefusals[api.ErrorCode()] {
-		return nil, err
-	}
-	if otherJob(api) {
+	if errors.As(err, &api) && otherJob(api) {
 		return nil, nil // one active job per account: wait as for our own
+	}
+	if !noImportTool(err) {
+		return nil, err
 	}
 	w.cursor.NoCSV = fmt.Sprintf("%s: %s", api.ErrorCode(), api.ErrorMessage())
 	slog.WarnContext(ctx, "no CSV import", step.LogExecution, w.Execution, "code", api.ErrorCode())
@@ -189,12 +189,6 @@ func (w *importer) withoutJob(ctx context.Context, err error) (*jobEnd, error) {
 		return nil, err
 	}
 	return &jobEnd{None: true}, nil
-}
-
-var jobRefusals = map[string]bool{
-	"InvalidParameterException": true, "PreconditionNotMetException": true, "NotAuthorizedException": true,
-	"LimitExceededException": true, "AccessDeniedException": true, "UserImportInProgressException": true,
-	"ResourceNotFoundException": true,
 }
 
 // otherJob says that the error means a running job. Cognito has an exception

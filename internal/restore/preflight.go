@@ -404,21 +404,30 @@ func (c *checker) csv(ctx context.Context) error {
 		c.warn("%s verifies no attribute by itself, so that a CSV import is impossible: all users are created by API, and Cognito bills each of them as active this month.", id)
 		return nil
 	}
-	out, err := c.API.GetCSVHeader(ctx, &idp.GetCSVHeaderInput{UserPoolId: &id})
+	out, err := c.API.GetCSVHeader(ctx, &idp.GetCSVHeaderInput{UserPoolId: &id}, fewAttempts)
 	if err != nil {
-		return fmt.Errorf("read the CSV header of %s: %w", id, err)
+		return c.withoutCSV(fmt.Errorf("read the CSV header of %s: %w", id, err))
+	}
+	jobs, err := c.API.ListUserImportJobs(ctx, &idp.ListUserImportJobsInput{UserPoolId: &id, MaxResults: aws.Int32(pool.PageSize)}, fewAttempts)
+	if err != nil {
+		return c.withoutCSV(fmt.Errorf("list the import jobs of %s: %w", id, err))
 	}
 	c.plan.Header = out.CSVHeader
-	jobs, err := c.API.ListUserImportJobs(ctx, &idp.ListUserImportJobsInput{UserPoolId: &id, MaxResults: aws.Int32(pool.PageSize)})
-	if err != nil {
-		return fmt.Errorf("list the import jobs of %s: %w", id, err)
-	}
 	for _, j := range jobs.UserImportJobs {
 		switch j.Status {
 		case types.UserImportJobStatusTypePending, types.UserImportJobStatusTypeInProgress, types.UserImportJobStatusTypeStopping:
 			c.busy = aws.ToString(j.JobId)
 		}
 	}
+	return nil
+}
+
+// withoutCSV goes on without CSV imports when the tool refuses for good.
+func (c *checker) withoutCSV(err error) error {
+	if !noImportTool(err) {
+		return err
+	}
+	c.warn("No CSV import is possible (%v): all users are created by API, and Cognito bills each of them as active this month.", err)
 	return nil
 }
 

@@ -1,0 +1,31 @@
+package restore
+
+import (
+	"errors"
+
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/smithy-go"
+
+	"cognito-backup/internal/step"
+)
+
+// noImportTool says that the CSV import tool refuses, and will refuse again: a
+// missing permission, a limit, a setting of the pool, or an endpoint that does
+// not know the tool. The users go by API then. What passes, such as throttling
+// and errors of Cognito's own, is left to be tried again, because creating
+// many users by API costs more.
+func noImportTool(err error) bool {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	if api.ErrorCode() == "UnknownError" {
+		return true // an answer that is not Cognito's
+	}
+	transient := new(step.TransientError)
+	return !errors.As(step.Classify(err), &transient)
+}
+
+// fewAttempts is for calls of the import tool: if it does not answer after
+// some seconds, the state machine tries again, or the users go by API.
+func fewAttempts(o *idp.Options) { o.RetryMaxAttempts = 8 }
