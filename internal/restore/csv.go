@@ -95,7 +95,7 @@ var digits = regexp.MustCompile(`^[0-9]+$`)
 // csvDate turns the stored YYYY-MM-DD into the mm/dd/yyyy of the file.
 func csvDate(value string) (string, bool) {
 	t, err := time.Parse(time.DateOnly, value)
-	if err != nil {
+	if err != nil || t.Year() < 1000 { // OpenID Connect allows the year 0000 for "not told"
 		return "", false
 	}
 	return t.Format("01/02/2006"), true

@@ -1,0 +1,180 @@
+package restore
+
+import (
+	"crypto/rand"
+	"testing"
+	"time"
+
+	"cognito-backup/internal/pool"
+)
+
+type randomReader struct{}
+
+func (randomReader) Read(p []byte) (int, error) { return rand.Read(p) }
+
+var (
+	noSelfSignUp = func(r *Rules) { r.Target.SelfSignUp = false }
+	selfSignUp   = func(r *Rules) { r.Target.SelfSignUp = true }
+	emailAlias   = func(r *Rules) { r.Target.AliasAttributes = []string{"email"} }
+	folded       = func(r *Rules) { r.Target.CaseSensitive = false }
+	keepsOldSub  = func(r *Rules) { r.SubAttribute = "custom:old_sub" }
+	mutableSub   = func(r *Rules) { r.SubAttribute = "custom:plan" }
+)
+
+// other is a user of the target with a new sub.
+func other(status, username string, pairs ...string) pool.User {
+	u := user(status, username, pairs...)
+	u.Sub = "99999999-9999-4999-8999-999999999999"
+	u.Attributes["sub"] = u.Sub
+	return u
+}
+
+func TestSamePerson(t *testing.T) {
+	const newSub = "99999999-9999-4999-8999-999999999999"
+	verified := []string{"email=a@b.c", "email_verified=true"}
+	tests := map[string]struct {
+		rules          *Rules
+		source, target pool.User
+		newSub         string
+		want           Proof
+	}{
+		"the same sub":     {testRules(selfSignUp), user(pool.Confirmed, "al"), user(pool.Confirmed, "renamed"), "", ProofSub},
+		"the recorded sub": {testRules(selfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "else"), newSub, ProofRecorded},
+		"another recorded": {testRules(selfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "11111111-9999-4999-8999-999999999999", NoProof},
+
+		"immutable attribute holds the old sub": {testRules(selfSignUp, keepsOldSub), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:old_sub="+testSub), "", ProofSubAttribute},
+		"mutable attribute holds the old sub":   {testRules(selfSignUp, mutableSub), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:plan="+testSub), "", NoProof},
+		"immutable, but not asked for":          {testRules(selfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:old_sub="+testSub), "", NoProof},
+
+		"the same federated username": {testRules(selfSignUp), user(pool.ExternalProvider, "Google_7"), other(pool.ExternalProvider, "Google_7"), "", ProofFederated},
+		"a local user of that name":   {testRules(selfSignUp), user(pool.ExternalProvider, "Google_7"), other(pool.Confirmed, "Google_7"), "", NoProof},
+		"a federated user of a local": {testRules(noSelfSignUp), user(pool.Confirmed, "Google_7"), other(pool.ExternalProvider, "Google_7"), "", NoProof},
+		"a federated user's address":  {testRules(byEmail), user(pool.Confirmed, testSub, verified...), other(pool.ExternalProvider, "Google_7", verified...), "", NoProof},
+
+		"verified username attribute":          {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, verified...), other(pool.Confirmed, "u", verified...), "", ProofVerified},
+		"unverified in the target":             {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, verified...), other(pool.Unconfirmed, "u", "email=a@b.c"), "", NoProof},
+		"signed in by an unverified address":   {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, "email=a@b.c"), other(pool.Confirmed, "u", verified...), "", ProofVerified},
+		"verified alias":                       {testRules(emailAlias, selfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "bo", verified...), "", ProofVerified},
+		"alias that was not verified":          {testRules(emailAlias, selfSignUp), user(pool.Confirmed, "al", "email=a@b.c"), other(pool.Confirmed, "bo", verified...), "", NoProof},
+		"verified, but nobody signs in by it":  {testRules(selfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", verified...), "", NoProof},
+		"case counts where the pool says so":   {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, verified...), other(pool.Confirmed, "u", "email=A@b.c", "email_verified=true"), "", NoProof},
+		"case does not where the pool says so": {testRules(byEmail, selfSignUp, folded), user(pool.Confirmed, testSub, verified...), other(pool.Confirmed, "u", "email=A@b.c", "email_verified=true"), "", ProofVerified},
+		"the username without self-sign-up":    {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", ProofUsername},
+		"the freed username, self-sign-up":     {testRules(selfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
+		"generated usernames say nothing":      {testRules(byEmail, noSelfSignUp), user(pool.Confirmed, testSub), other(pool.Confirmed, testSub), "", NoProof},
+		"nothing in common":                    {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "bo"), "", NoProof},
+		"the strongest proof counts":           {testRules(noSelfSignUp, emailAlias), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", verified...), newSub, ProofRecorded},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if have := test.rules.SamePerson(&test.source, test.newSub, &test.target); have != test.want {
+				t.Errorf("proof %d, want %d", have, test.want)
+			}
+			// The census must judge by the same rule, however it is implemented.
+			c := testCensus(test.rules, Entry{User: test.source, NewSub: test.newSub})
+			_, matched := c.observe(&test.target)
+			if matched != (test.want != NoProof) {
+				t.Errorf("the census says %t", matched)
+			}
+		})
+	}
+}
+
+func testCensus(rules *Rules, entries ...Entry) *census {
+	c := &census{rules: rules, key: []byte("key"), groupNo: map[string]uint16{}, linkSets: map[uint32][]uint64{}, notes: map[uint32]userResult{},
+		byReason: map[string]int64{}, noFlag: map[uint32]updateFailure{}, noGroup: map[int]updateFailure{}}
+	for _, e := range entries {
+		for _, g := range e.Groups {
+			if _, known := c.groupNo[g]; !known {
+				c.groupNo[g] = uint16(len(c.groups))
+				c.groups = append(c.groups, pool.Group{Name: g})
+			}
+		}
+	}
+	for i := range entries {
+		c.add(&entries[i])
+	}
+	c.sort()
+	c.asked, c.failed, c.seen = newBitset(len(c.wants)), newBitset(len(c.wants)), newBitset(len(c.wants))
+	return c
+}
+
+func TestOurs(t *testing.T) {
+	r := testRules(selfSignUp)
+	began := time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
+	source := user(pool.Confirmed, "al", "email=a@b.c", "email_verified=false", "name=Al")
+	tests := map[string]struct {
+		change func(*pool.User)
+		want   bool
+	}{
+		"as the import creates it":   {func(*pool.User) {}, true},
+		"by CSV":                     {func(u *pool.User) { u.Status = pool.ResetRequired }, true},
+		"reachable by signing up":    {func(u *pool.User) { u.Status = pool.Confirmed }, false},
+		"from before the import":     {func(u *pool.User) { u.Created = began.Add(-time.Second) }, false},
+		"another name":               {func(u *pool.User) { u.Attributes["name"] = "Bo" }, false},
+		"another username":           {func(u *pool.User) { u.Username = "bo" }, false},
+		"Cognito says nothing of it": {func(u *pool.User) { delete(u.Attributes, "email_verified") }, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			target := other(pool.ForceChangePassword, "al", "email=a@b.c", "email_verified=false", "name=Al")
+			target.Created = began
+			test.change(&target)
+			if have := r.Ours(&source, &target, began); have != test.want {
+				t.Errorf("%t", have)
+			}
+		})
+	}
+}
+
+func TestCensusAmbiguity(t *testing.T) {
+	r := testRules(emailAlias, noSelfSignUp)
+	entry := Entry{User: user(pool.Confirmed, "al", "email=a@b.c", "email_verified=true")}
+	first := other(pool.Confirmed, "al")
+	second := other(pool.Confirmed, "bo", "email=a@b.c", "email_verified=true")
+	second.Sub = "22222222-9999-4999-8999-999999999999"
+
+	c := testCensus(r, entry)
+	c.observe(&first)
+	c.observe(&second)
+	if p := c.people[0]; p.proof != ProofVerified || unpackSub(p.sub) != second.Sub || p.saw&sawTwice != 0 {
+		t.Errorf("a verified address must beat a username: %+v", p)
+	}
+	third := other(pool.Confirmed, "ca", "email=a@b.c", "email_verified=true")
+	third.Sub = "33333333-9999-4999-8999-999999999999"
+	c.observe(&third)
+	if p := c.people[0]; p.saw&sawTwice == 0 {
+		t.Errorf("two equal proofs must be ambiguous: %+v", p)
+	}
+	if c.observe(&second); c.people[0].saw&sawTwice == 0 {
+		t.Error("seeing a user again must not end the ambiguity")
+	}
+}
+
+func TestCensusTakenNames(t *testing.T) {
+	c := testCensus(testRules(selfSignUp), Entry{User: user(pool.Confirmed, "al")})
+	squatter := other(pool.Unconfirmed, "al")
+	if _, matched := c.observe(&squatter); matched || c.people[0].saw&sawTaken == 0 {
+		t.Errorf("matched %t, saw %b", matched, c.people[0].saw)
+	}
+}
+
+func TestCensusHashDependsOnKey(t *testing.T) {
+	a, b := testCensus(testRules()), testCensus(testRules())
+	b.key = []byte("another key")
+	if a.hash("x") == b.hash("x") || a.hash("a", "b") == a.hash("ab") {
+		t.Error("hashes can be foreseen")
+	}
+}
+
+func TestPackSub(t *testing.T) {
+	if have := unpackSub(packSub(testSub)); have != testSub {
+		t.Errorf("%s", have)
+	}
+	if packSub("no uuid") == packSub("another") {
+		t.Error("other subs must differ")
+	}
+	if unpackSub([16]byte{}) != "" {
+		t.Error("no sub is no text")
+	}
+}
