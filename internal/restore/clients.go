@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"os"
 	"time"
 
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
@@ -16,6 +17,7 @@ type Clients struct {
 	Cognito *idp.Client // stays within Limits
 	Limits  *pool.Limits
 	Store   *backup.Store
+	Metrics *step.Metrics
 	TPS     int
 
 	env *step.Environment
@@ -28,8 +30,9 @@ func NewClients(env *step.Environment, c *step.Clients) *Clients {
 	limits := pool.NewLimits(tps)
 	return &Clients{
 		Cognito: idp.NewFromConfig(c.Config, limits.Apply), Limits: limits, TPS: tps,
-		Store: &backup.Store{Table: &backup.DynamoDB{API: c.DynamoDB, Name: env.String("TABLE_NAME"), Sleep: step.Sleep}},
-		env:   env, sqs: sqs.NewFromConfig(c.Config),
+		Store:   &backup.Store{Table: &backup.DynamoDB{API: c.DynamoDB, Name: env.String("TABLE_NAME"), Sleep: step.Sleep}},
+		Metrics: &step.Metrics{StackPrefix: env.String("STACK_PREFIX"), Out: os.Stdout, Now: time.Now},
+		env:     env, sqs: sqs.NewFromConfig(c.Config),
 	}
 }
 
@@ -44,5 +47,5 @@ func (c *Clients) InFlight() int { return min(max(2*c.TPS, 2), 128) }
 
 // Timed wraps a step for the report.
 func (c *Clients) Timed(s step.Step) step.Step {
-	return &Timed{Step: s, Limits: c.Limits, Now: time.Now}
+	return &Timed{Step: s, Limits: c.Limits, Metrics: c.Metrics, Now: time.Now}
 }

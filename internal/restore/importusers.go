@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
@@ -35,6 +36,7 @@ type ImportUsers struct {
 	Updates  *Queue
 	JobRole  string
 	InFlight int // calls under way at once
+	Metrics  *step.Metrics
 	Random   io.Reader
 	Sleep    func(context.Context, time.Duration) error
 	Now      func() time.Time
@@ -314,19 +316,31 @@ func (w *importer) createByAPI(ctx context.Context, f *file) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	var unfinished atomic.Bool
+	g, gctx := limited(ctx, chunksAtOnce)
 	for _, name := range f.Chunks {
 		if finished[name] {
 			continue
 		}
-		if w.Expired() {
-			return false, nil
-		}
-		if done, err := w.createChunk(ctx, name); err != nil || !done {
-			return false, err
-		}
+		g.Go(func() error {
+			if w.Expired() {
+				unfinished.Store(true)
+				return nil
+			}
+			done, err := w.createChunk(gctx, name)
+			if !done {
+				unfinished.Store(true)
+			}
+			return err
+		})
 	}
-	return true, nil
+	err = g.Wait()
+	return !unfinished.Load() && err == nil, err
 }
+
+// chunksAtOnce is how many chunks' users are created by API side by side: while
+// one waits for the last of its users, the other uses the quota.
+const chunksAtOnce = 2
 
 func (w *importer) finishedChunks(ctx context.Context) (map[string]bool, error) {
 	keys, err := w.Objects.List(ctx, w.importResults(w.round))
@@ -390,6 +404,15 @@ func (u userResult) openAPI() bool { return u.Outcome == "" && u.Path == PathAPI
 // conclude stores the chunk's result and hands the chunk on.
 func (w *importer) conclude(ctx context.Context, name string, p *partial) error {
 	if err := w.put(ctx, w.importResultKey(name), importResult{Users: p.Users}); err != nil {
+		return err
+	}
+	restored := 0
+	for _, u := range p.Users {
+		if u.Outcome == Restored {
+			restored++
+		}
+	}
+	if err := w.Metrics.Emit(w.Workflow, map[string]float64{"UsersRestored": float64(restored)}); err != nil {
 		return err
 	}
 	return w.announce(ctx, []string{name})

@@ -34,22 +34,18 @@ type run struct {
 	*step.Slice
 }
 
-func (r run) planKey() string               { return r.Prefix() + "plan.json" }
-func (r run) frozenKey() string             { return r.Prefix() + "frozen.json" }
-func (r run) usersKey() string              { return r.Prefix() + "users.json" }
-func (r run) groupsPrefix() string          { return r.Prefix() + "groups/" }
-func (r run) groupsKey(n int) string        { return fmt.Sprintf("%s%06d.json", r.groupsPrefix(), n) }
-func (r run) chunksPrefix(round int) string { return fmt.Sprintf("%schunks/%d/", r.Prefix(), round) }
-func (r run) chunkKey(name string) string   { return r.Prefix() + "chunks/" + name + ".json" }
-func (r run) roundKey(round int) string     { return fmt.Sprintf("%sround-%d.json", r.Prefix(), round) }
-func (r run) filesPrefix(round int) string  { return fmt.Sprintf("%sfiles/%d/", r.Prefix(), round) }
-func (r run) fileKey(round, n int) string   { return fmt.Sprintf("%s%06d.json", r.filesPrefix(round), n) }
-func (r run) doneKey(round, n int) string   { return fmt.Sprintf("%s%06d.done", r.filesPrefix(round), n) }
+func (r run) planKey() string              { return r.Prefix() + "plan.json" }
+func (r run) frozenKey() string            { return r.Prefix() + "frozen.json" }
+func (r run) usersKey() string             { return r.Prefix() + "users.json" }
+func (r run) groupsPrefix() string         { return r.Prefix() + "groups/" }
+func (r run) groupsKey(n int) string       { return fmt.Sprintf("%s%06d.json", r.groupsPrefix(), n) }
+func (r run) chunkKey(name string) string  { return r.Prefix() + "chunks/" + name + ".json" }
+func (r run) roundKey(round int) string    { return fmt.Sprintf("%sround-%d.json", r.Prefix(), round) }
+func (r run) filesPrefix(round int) string { return fmt.Sprintf("%sfiles/%d/", r.Prefix(), round) }
+func (r run) fileKey(round, n int) string  { return fmt.Sprintf("%s%06d.json", r.filesPrefix(round), n) }
+func (r run) doneKey(round, n int) string  { return fmt.Sprintf("%s%06d.done", r.filesPrefix(round), n) }
 func (r run) importResults(round int) string {
 	return fmt.Sprintf("%sresults/import/%d/", r.Prefix(), round)
-}
-func (r run) updateResults(round int) string {
-	return fmt.Sprintf("%sresults/update/%d/", r.Prefix(), round)
 }
 func (r run) importResultKey(chunk string) string {
 	return r.Prefix() + "results/import/" + chunk + ".json"

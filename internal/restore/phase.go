@@ -20,8 +20,9 @@ type phase struct {
 // one of them travels on, so that this stands in S3.
 type Timed struct {
 	step.Step
-	Limits *pool.Limits
-	Now    func() time.Time
+	Limits  *pool.Limits
+	Metrics *step.Metrics
+	Now     func() time.Time
 }
 
 // Run runs the step's slice and notes its end.
@@ -36,6 +37,10 @@ func (t *Timed) Run(ctx context.Context, slice *step.Slice) (step.Run, error) {
 	if _, err := r.get(ctx, r.phaseKey(slice.Step), &p); err != nil {
 		return next, err
 	}
-	p.Ended, p.Throttled = t.Now().UTC(), p.Throttled+t.Limits.Throttled()-before
-	return next, r.put(ctx, r.phaseKey(slice.Step), p)
+	throttled := t.Limits.Throttled() - before
+	p.Ended, p.Throttled = t.Now().UTC(), p.Throttled+throttled
+	if err := r.put(ctx, r.phaseKey(slice.Step), p); err != nil {
+		return next, err
+	}
+	return next, t.Metrics.Emit(slice.Workflow, map[string]float64{"ThrottledCalls": float64(throttled)})
 }

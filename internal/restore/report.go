@@ -442,6 +442,18 @@ func (w *reporter) summary() Summary {
 	return sum
 }
 
+// metrics are what the dashboard and alarms know of the import.
+func (w *reporter) metrics(now time.Time) map[string]float64 {
+	m := map[string]float64{"Imports": 1, "DurationSeconds": now.Sub(w.plan.Started).Seconds()}
+	for _, o := range []Outcomes{w.Users.outcomes(), w.Groups.outcomes(), w.Memberships.outcomes()} {
+		m["Restored"] += float64(o.Restored)
+		m["Deferred"] += float64(o.Deferred)
+		m["Conflicts"] += float64(o.Conflict)
+		m["Failed"] += float64(o.Failed)
+	}
+	return m
+}
+
 // count puts the main figures into the run's document.
 func (w *reporter) count(run *step.Run) {
 	for name, n := range map[string]int64{

@@ -36,6 +36,7 @@ type UpdateUsers struct {
 	Updates     *Queue
 	DeadLetters *Queue
 	InFlight    int // calls under way at once
+	Metrics     *step.Metrics
 }
 
 // updateCursor is where UpdateUsers left off.
@@ -241,7 +242,10 @@ func (u *updater) updateChunk(ctx context.Context, name string) (bool, error) {
 	if err := u.bury(ctx, name, p.Failures); err != nil {
 		return false, err
 	}
-	return true, u.put(ctx, u.updateResultKey(name), p.updateResult)
+	if err := u.put(ctx, u.updateResultKey(name), p.updateResult); err != nil {
+		return false, err
+	}
+	return true, u.Metrics.Emit(u.Workflow, map[string]float64{"MembershipsRestored": float64(p.Done)})
 }
 
 // keepEvery is how often it is written down how far a chunk has come, so that

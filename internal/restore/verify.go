@@ -31,6 +31,7 @@ type VerifyImport struct {
 	Store    *backup.Store
 	NewUsers *Queue
 	TPS      int
+	Metrics  *step.Metrics
 	Now      func() time.Time
 }
 
@@ -213,6 +214,9 @@ func (v *verifier) report(ctx context.Context) (step.Run, error) {
 	}
 	next := v.Next()
 	w.count(&next)
+	if err := v.Metrics.Emit(v.Workflow, w.metrics(v.Now())); err != nil {
+		return step.Run{}, err
+	}
 	return next, v.tidyUp(ctx)
 }
 

@@ -21,6 +21,7 @@ func main() {
 			Updates:  clients.Queue("UPDATES_QUEUE_URL"),
 			JobRole:  env.String("IMPORT_JOB_ROLE_ARN"),
 			InFlight: clients.InFlight(),
+			Metrics:  clients.Metrics,
 			Random:   rand.Reader,
 			Sleep:    step.Sleep,
 			Now:      time.Now,

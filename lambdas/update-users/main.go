@@ -15,6 +15,7 @@ func main() {
 			Updates:     clients.Queue("UPDATES_QUEUE_URL"),
 			DeadLetters: clients.Queue("UPDATES_DEAD_LETTER_QUEUE_URL"),
 			InFlight:    clients.InFlight(),
+			Metrics:     clients.Metrics,
 		})
 	})
 }

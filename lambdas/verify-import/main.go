@@ -17,6 +17,7 @@ func main() {
 			Store:    clients.Store,
 			NewUsers: clients.Queue("NEW_USERS_QUEUE_URL"),
 			TPS:      clients.TPS,
+			Metrics:  clients.Metrics,
 			Now:      time.Now,
 		}
 	})
