@@ -163,12 +163,13 @@ test: setup synth $(if $(CI),chromium,offer-chromium) ## all tests: unit, templa
 	@echo; sed -n '/^## Findings of cdk-nag/,$$p' docs/permissions.md
 
 .PHONY: lint
-lint: setup ## gofmt, go vet, staticcheck, layer rules
+lint: setup ## gofmt, go vet, staticcheck, layer rules, links of the documentation
 	@unformatted=$$(gofmt -l main.go internal lambdas stacks test); \
 	if [ -n "$$unformatted" ]; then printf 'gofmt -w would change:\n%s\n' "$$unformatted" >&2; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...
 	go tool depguard ./...
+	go test -run TestLinks ./test/docs
 
 # The tests that print figures.
 measured := TestLimits|TestMembershipRate|TestPlanOfTheLargestPools|TestSmallPool|TestTenThousandGroups|TestUnchangedPoolCausesNoWrites
