@@ -17,13 +17,12 @@ import (
 // accident is a pool in use from which users and a group vanished, while life
 // went on.
 type accident struct {
-	lost        []cognito.User // by accident
-	left        []cognito.User // deleted themselves
-	changed     []cognito.User
-	fresh       []string // new usernames
-	revoked     map[string]string
-	group       string // deleted by accident
-	beforeGroup []string
+	lost    []cognito.User // by accident
+	left    []cognito.User // deleted themselves
+	changed []cognito.User
+	fresh   []string // new usernames
+	revoked map[string]string
+	group   string // deleted by accident
 }
 
 // TestMissingOnlyAfterAnAccident restores what a pool in use has lost, with and

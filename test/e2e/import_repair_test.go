@@ -1,0 +1,263 @@
+package e2e
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cognito-backup/internal/restore"
+	"cognito-backup/test/localaws/cognito"
+	"cognito-backup/test/localaws/faults"
+	"cognito-backup/test/seed"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	idptypes "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+)
+
+// reaches waits until an execution has entered a state.
+func (b *importBed) reaches(arn, state string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		out, err := b.states(b.secondary).GetExecutionHistory(b.t.Context(), &sfn.GetExecutionHistoryInput{ExecutionArn: &arn, MaxResults: 1000, ReverseOrder: true})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for _, event := range out.Events {
+			if event.StateEnteredEventDetails != nil && *event.StateEnteredEventDetails.Name == state {
+				return
+			}
+		}
+	}
+	b.t.Fatalf("%s has not come to %s", arn, state)
+}
+
+// TestVerificationFindsWhatIsWrong changes the target by hand before it is
+// verified: what a restore adds is added again, an attribute that somebody
+// changed is reported, and left alone.
+func TestVerificationFindsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	b := exported(t, seed.Pool(seed.Options{Users: 100, Groups: 6, Seed: 41}))
+	pool := b.target()
+	api := b.cognito(b.secondary)
+	var changed, disabled, member, deleted *cognito.User
+	for i := range b.source.Users {
+		u := &b.source.Users[i]
+		groups := memberOf(b.source, u.Username)
+		switch {
+		case u.UserStatus == seed.External:
+		case !u.Enabled && disabled == nil:
+			disabled = u
+		case u.Enabled && len(groups) > 0 && member == nil:
+			member = u
+		case u.Enabled && len(groups) > 0 && deleted == nil:
+			deleted = u
+		case u.Enabled && len(groups) == 0 && changed == nil:
+			changed = u
+		}
+	}
+	// Verification's listing waits while the pool is tampered with.
+	b.Faults().Add(faults.Rule{Kind: faults.Delay, Operation: "ListUsers", Function: "*verify-import", Count: 1, Delay: 3 * time.Second})
+	arn := b.begin(b.secondary, "ImportWorkflow", input(pool, nil))
+	b.reaches(arn, "VerifyImport")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := api.AdminUpdateUserAttributes(t.Context(), &idp.AdminUpdateUserAttributesInput{UserPoolId: &pool, Username: &changed.Username,
+		UserAttributes: []idptypes.AttributeType{{Name: aws.String("name"), Value: aws.String("Tampered")}}})
+	must(err)
+	_, err = api.AdminEnableUser(t.Context(), &idp.AdminEnableUserInput{UserPoolId: &pool, Username: &disabled.Username})
+	must(err)
+	api.removeFromGroup(pool, member.Username, memberOf(b.source, member.Username)[0])
+	api.deleteUser(pool, deleted.Username)
+	e := b.await(b.secondary, arn)
+	if e.Status != types.ExecutionStatusSucceeded {
+		b.fail(e)
+	}
+	r := b.results(pool, e)
+	if r.report.Verified || r.report.Users.Failed != 1 {
+		t.Errorf("verified %t, users %+v, problems %+v", r.report.Verified, r.report.Users, r.report.Problems)
+	}
+	if p, ok := r.problem(restore.ReasonDiffers); !ok || len(p.Records) != 1 || p.Records[0] != "USER-"+changed.Attribute("sub")+": name" {
+		t.Errorf("problems %+v", r.report.Problems)
+	}
+	result := seed.Compare(b.source, r.after)
+	if len(result.Differences) != 1 || !strings.Contains(result.Differences[0], changed.Username) {
+		t.Errorf("the target differs in %q", result.Differences)
+	}
+	b.silent()
+}
+
+// TestExportDuringImport: exports go on while an import reads the same table,
+// and each is what it would have been alone.
+func TestExportDuringImport(t *testing.T) {
+	t.Parallel()
+	b := exported(t, seed.Pool(seed.Options{Users: 150, Groups: 8, Seed: 43}), environment("COGNITO_TPS", "60"))
+	pool := seed.Empty(b.source, "")
+	target, err := b.Cognito(b.primary).Seed(pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arn := b.begin(b.primary, "ImportWorkflow", input(target, nil))
+	for i := range 2 {
+		for j, u := range b.source.Users {
+			if u.UserStatus != seed.External && j%3 == i {
+				b.rename(u.Username, "Renamed while the import ran")
+			}
+		}
+		b.asOf(b.primary, b.export("{}"))
+	}
+	if e := b.await(b.primary, arn); e.Status != types.ExecutionStatusSucceeded {
+		b.fail(e)
+	}
+	after, err := b.Cognito(b.primary).Snapshot(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range seed.Compare(b.source, after).Differences {
+		t.Error(d)
+	}
+	b.silent()
+}
+
+// TestImportJobsOfOthers: one import job can be active in an account. One in
+// the target is waited for in pre-flight, one in another pool when ours is to
+// start; meanwhile users are created by API.
+func TestImportJobsOfOthers(t *testing.T) {
+	t.Parallel()
+	b := exported(t, seed.Pool(seed.Options{Users: 60, Groups: 4, Seed: 47}))
+	rate := func(perSecond float64) {
+		b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) { v.ImportRate = perSecond })
+	}
+	for name, own := range map[string]bool{"in the target": true, "in another pool": false} {
+		t.Run(name, func(t *testing.T) {
+			target, busy := b.target(), b.target()
+			if own {
+				busy = target
+			}
+			rate(0.25) // the other job: 40 users in 8 s
+			ended := b.importJob(busy, 40, own)
+			arn := b.begin(b.secondary, "ImportWorkflow", input(target, map[string]any{"Mode": "MISSING_ONLY"}))
+			time.Sleep(2 * time.Second)
+			rate(1000)
+			e := b.await(b.secondary, arn)
+			if e.Status != types.ExecutionStatusSucceeded {
+				b.fail(e)
+			}
+			if at := ended(); at.IsZero() || e.StopDate.Before(at) {
+				t.Errorf("the import ended at %v, the other job at %v", e.StopDate, at)
+			}
+			r := b.results(target, e)
+			if r.report.CreatedCSV == 0 || r.report.Users.Failed+r.report.Users.Conflict != 0 {
+				t.Errorf("%d by CSV, users %+v", r.report.CreatedCSV, r.report.Users)
+			}
+		})
+	}
+}
+
+// importJob starts somebody else's import job and returns a function that says
+// when it ended.
+func (b *importBed) importJob(pool string, users int, _ bool) func() time.Time {
+	b.t.Helper()
+	api := b.cognito(b.secondary)
+	ctx := b.t.Context()
+	header, err := api.GetCSVHeader(ctx, &idp.GetCSVHeaderInput{UserPoolId: &pool})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	file := strings.Join(header.CSVHeader, ",") + "\n"
+	for i := range users {
+		row := make([]string, len(header.CSVHeader))
+		for j, column := range header.CSVHeader {
+			switch column {
+			case "cognito:username":
+				row[j] = "stranger" + string(rune('a'+i%26)) + strings.Repeat("x", i/26)
+			case "email":
+				row[j] = "stranger" + string(rune('a'+i%26)) + strings.Repeat("x", i/26) + "@example.org"
+			case "email_verified":
+				row[j] = "true"
+			case "phone_number_verified":
+				row[j] = "false"
+			}
+		}
+		file += strings.Join(row, ",") + "\n"
+	}
+	role := "arn:aws:iam::123456789012:role/logs"
+	job, err := api.CreateUserImportJob(ctx, &idp.CreateUserImportJobInput{UserPoolId: &pool, JobName: aws.String("theirs"), CloudWatchLogsRoleArn: &role})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := restore.Upload(ctx, *job.UserImportJob.PreSignedUrl, []byte(file)); err != nil {
+		b.t.Fatal(err)
+	}
+	id := job.UserImportJob.JobId
+	if _, err := api.StartUserImportJob(ctx, &idp.StartUserImportJobInput{UserPoolId: &pool, JobId: id}); err != nil {
+		b.t.Fatal(err)
+	}
+	return func() time.Time {
+		out, err := api.DescribeUserImportJob(ctx, &idp.DescribeUserImportJobInput{UserPoolId: &pool, JobId: id})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		return aws.ToTime(out.UserImportJob.CompletionDate)
+	}
+}
+
+// TestImportOutlivesItsTasks: tasks of every step time out while their
+// functions work on, and the retries run beside them.
+func TestImportOutlivesItsTasks(t *testing.T) {
+	t.Parallel()
+	b := exported(t, seed.Pool(seed.Options{Users: 100, Groups: 8, Seed: 53}), taskTimeout(15))
+	for _, rule := range []faults.Rule{
+		{Service: "dynamodb", Operation: "Scan", Function: "*scan-table", Count: 1},
+		{Service: "cognito-idp", Operation: "AdminCreateUser", Skip: 5, Count: 1},
+		{Service: "cognito-idp", Operation: "AdminAddUserToGroup", Skip: 9, Count: 1},
+		{Service: "cognito-idp", Operation: "ListUsersInGroup", Function: "*verify-import", Count: 1},
+	} {
+		rule.Kind, rule.Delay, rule.Region = faults.Delay, 18*time.Second, b.secondary
+		b.Faults().Add(rule)
+	}
+	r := b.restore(b.target(), nil)
+	b.proved(r)
+	b.once(r)
+	if err := b.Faults().VerifyAllExercised(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestJobStoppedByHand: an import job that somebody stops has imported some of
+// its rows; the others come by API.
+func TestJobStoppedByHand(t *testing.T) {
+	t.Parallel()
+	b := exported(t, seed.Pool(seed.Options{Users: 120, Groups: 5, Seed: 59}))
+	b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) { v.ImportRate = 1 }) // 20 a second here
+	pool := b.target()
+	arn := b.begin(b.secondary, "ImportWorkflow", input(pool, nil))
+	for b.calls("StartUserImportJob") == 0 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	time.Sleep(time.Second)
+	api := b.cognito(b.secondary)
+	jobs, err := api.ListUserImportJobs(t.Context(), &idp.ListUserImportJobsInput{UserPoolId: &pool, MaxResults: aws.Int32(10)})
+	if err != nil || len(jobs.UserImportJobs) != 1 {
+		t.Fatalf("%v, %+v", err, jobs)
+	}
+	if _, err := api.StopUserImportJob(t.Context(), &idp.StopUserImportJobInput{UserPoolId: &pool, JobId: jobs.UserImportJobs[0].JobId}); err != nil {
+		t.Fatal(err)
+	}
+	e := b.await(b.secondary, arn)
+	if e.Status != types.ExecutionStatusSucceeded {
+		b.fail(e)
+	}
+	r := b.results(pool, e)
+	b.proved(r)
+	if !slices.ContainsFunc(r.report.ByReason, func(c restore.ReasonCount) bool { return c.Reason == restore.ReasonJobLeftOut && c.Count > 0 }) {
+		t.Errorf("nobody was left out by the job: %+v", r.report.ByReason)
+	}
+}
