@@ -102,36 +102,41 @@ func (u *updater) work(ctx context.Context) (step.Run, error) {
 	return next, nil
 }
 
+// updatesAtOnce is how many chunks are worked on side by side, so that the end
+// of one does not leave the quota unused.
+const updatesAtOnce = 10
+
 func (u *updater) update(ctx context.Context) (step.Run, error) {
 	var round round
 	if err := u.Objects.Get(ctx, u.roundKey(u.round), &round); err != nil {
 		return step.Run{}, err
 	}
-	for !u.Expired() {
-		chunks, receipts, finished, err := u.take(ctx, round.Chunks)
-		if err != nil {
-			return step.Run{}, err
-		}
-		if finished {
-			return u.Next(), nil
-		}
-		if len(chunks) == 0 {
-			if !u.groups.done() {
-				continue // take waits a second for messages
-			}
-			next, err := u.SaveCursor(ctx, u.cursor)
-			next.WaitSeconds = u.patience()
-			return next, err
-		}
-		u.cursor.Open = chunks
-		if err := u.updateAll(ctx, chunks); err != nil {
-			return step.Run{}, err
-		}
-		if err := u.Updates.delete(ctx, receipts); err != nil {
-			return step.Run{}, err
+	_, updated, err := u.results(ctx)
+	if err != nil {
+		return step.Run{}, err
+	}
+	f := &feed{updater: u, total: round.Chunks, receipts: map[string][]receipt{}, busy: map[string]bool{}}
+	for _, name := range u.cursor.Open {
+		if !updated[name] {
+			f.waiting = append(f.waiting, name)
 		}
 	}
-	return u.SaveCursor(ctx, u.cursor)
+	g, gctx := errgroup.WithContext(ctx)
+	for range updatesAtOnce {
+		g.Go(func() error { return f.work(gctx) })
+	}
+	if err := g.Wait(); err != nil {
+		return step.Run{}, err
+	}
+	if f.finished {
+		return u.Next(), nil
+	}
+	u.cursor.Open = f.left()
+	next, err := u.SaveCursor(ctx, u.cursor)
+	if f.idle {
+		next.WaitSeconds = u.patience()
+	}
+	return next, err
 }
 
 // patience is how many seconds to wait for chunks that users are still being
@@ -141,35 +146,121 @@ func (u *updater) patience() int {
 	return min(max(int(time.Since(u.StartTime).Seconds()/32), 1), 60)
 }
 
-// take returns chunks to work on: those begun before, those that the queue
-// brings, or those that have an import result and no message. finished says
-// that every chunk of the round has been updated.
-func (u *updater) take(ctx context.Context, total int) (chunks []string, receipts []receipt, finished bool, err error) {
-	chunks = u.cursor.Open
-	if len(chunks) == 0 {
-		receipts, err = u.Updates.receive(ctx, u.ExecutionName(), 1)
+// feed hands chunks to those who work on them: chunks begun before, those that
+// the queue brings, and those that have an import result and no message.
+type feed struct {
+	*updater
+	total int // chunks of the round
+
+	mu       sync.Mutex
+	waiting  []string
+	receipts map[string][]receipt // by chunk, of messages not deleted yet
+	busy     map[string]bool
+	open     []string // the slice ended in them
+	finished bool     // every chunk of the round is updated
+	idle     bool     // nobody has anything to do for now
+}
+
+// left are the chunks that the next slice begins with.
+func (f *feed) left() []string {
+	all := append(f.open, f.waiting...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// work takes chunks until there are none for now or the slice is used up.
+func (f *feed) work(ctx context.Context) error {
+	for !f.Expired() && ctx.Err() == nil {
+		name, err := f.take(ctx)
 		if err != nil {
-			return nil, nil, false, err
+			return err
 		}
-		for _, r := range receipts {
-			chunks = append(chunks, r.chunk)
+		if name == "" {
+			f.mu.Lock()
+			over := f.finished || f.idle
+			f.mu.Unlock()
+			if over {
+				return nil
+			}
+			if err := step.Sleep(ctx, time.Second); err != nil {
+				return err
+			}
+			continue
+		}
+		done, err := f.updateChunk(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := f.giveBack(ctx, name, done); err != nil {
+			return err
 		}
 	}
-	imported, updated, err := u.results(ctx)
+	return nil
+}
+
+// giveBack ends the work on a chunk for this slice.
+func (f *feed) giveBack(ctx context.Context, name string, done bool) error {
+	f.mu.Lock()
+	delete(f.busy, name)
+	receipts := f.receipts[name]
+	delete(f.receipts, name)
+	if !done {
+		f.open = append(f.open, name)
+	}
+	f.mu.Unlock()
+	// Also of one that is not done: the cursor stands for it.
+	return f.Updates.delete(ctx, receipts)
+}
+
+// take returns a chunk to work on, "" when there is none for now.
+func (f *feed) take(ctx context.Context) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.waiting) == 0 && !f.finished && !f.idle {
+		if err := f.refill(ctx); err != nil {
+			return "", err
+		}
+	}
+	if len(f.waiting) == 0 {
+		return "", nil
+	}
+	name := f.waiting[0]
+	f.waiting = f.waiting[1:]
+	f.busy[name] = true
+	return name, nil
+}
+
+// refill looks for chunks in the queue and then in S3, which is the account of
+// what is done. The caller has the lock.
+func (f *feed) refill(ctx context.Context) error {
+	received, err := f.Updates.receive(ctx, f.ExecutionName(), 1)
 	if err != nil {
-		return nil, nil, false, err
+		return err
 	}
-	if len(updated) >= total {
-		return nil, nil, true, u.Updates.delete(ctx, receipts)
+	imported, updated, err := f.results(ctx)
+	if err != nil {
+		return err
 	}
-	if len(chunks) == 0 {
-		for name := range imported {
-			chunks = append(chunks, name)
+	var names []string
+	var late []receipt // doubles of what is done or not of this round
+	for _, r := range received {
+		if !imported[r.chunk] || updated[r.chunk] {
+			late = append(late, r)
+			continue
 		}
+		names = append(names, r.chunk)
+		f.receipts[r.chunk] = append(f.receipts[r.chunk], r)
 	}
-	slices.Sort(chunks)
-	chunks = slices.DeleteFunc(slices.Compact(chunks), func(name string) bool { return !imported[name] || updated[name] })
-	return chunks[:min(len(chunks), batchLimit)], receipts, false, nil
+	if len(names) == 0 {
+		names = slices.Collect(maps.Keys(imported))
+	}
+	slices.Sort(names)
+	f.waiting = slices.DeleteFunc(slices.Compact(names), func(name string) bool {
+		return updated[name] || f.busy[name] || slices.Contains(f.open, name)
+	})
+	f.finished = len(updated) >= f.total
+	f.idle = len(f.waiting) == 0 && len(f.busy) == 0 && f.groups.done()
+	return f.Updates.delete(ctx, late)
 }
 
 // results lists which chunks of the round have results of either kind.
@@ -188,31 +279,6 @@ func (u *updater) results(ctx context.Context) (imported, updated map[string]boo
 	}
 	updated, err = list("update")
 	return imported, updated, err
-}
-
-// updateAll works on several chunks side by side, so that the end of one does
-// not leave the quota unused.
-func (u *updater) updateAll(ctx context.Context, chunks []string) error {
-	var mu sync.Mutex
-	var open []string
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(batchLimit)
-	for _, name := range chunks {
-		g.Go(func() error {
-			done, err := u.updateChunk(gctx, name)
-			if err != nil || done {
-				return err
-			}
-			mu.Lock()
-			open = append(open, name)
-			mu.Unlock()
-			return nil
-		})
-	}
-	err := g.Wait()
-	slices.Sort(open)
-	u.cursor.Open = open
-	return err
 }
 
 // updateChunk works on one chunk and says whether it is done.
