@@ -22,11 +22,11 @@ func seconds(n, perSecond float64) time.Duration {
 
 func pages(n int) int { return (n + pool.PageSize - 1) / pool.PageSize }
 
-// ListFloor is how long it takes at least to list a pool: ListUsers and
-// ListUsersInGroup share the UserList quota; ListGroups has its own, and no
-// group can be listed before it is known.
-func (s Shape) ListFloor(r Rates) time.Duration {
-	calls := pages(s.Users)
+// ListFloor is how long it takes at least to list a pool, its users in so many
+// shards: ListUsers and ListUsersInGroup share the UserList quota; ListGroups
+// has its own.
+func (s Shape) ListFloor(r Rates, shards int) time.Duration {
+	calls := shards * pages((s.Users+shards-1)/shards)
 	if g := s.Groups(); g > 0 {
 		calls += g * pages(s.Memberships()/g)
 	}
@@ -34,7 +34,7 @@ func (s Shape) ListFloor(r Rates) time.Duration {
 }
 
 // ExportFloor is the least time that an export can take.
-func (s Shape) ExportFloor(r Rates) time.Duration { return s.ListFloor(r) }
+func (s Shape) ExportFloor(r Rates, shards int) time.Duration { return s.ListFloor(r, shards) }
 
 // RestoreFloor is the least time that a restore can take which ends with a
 // listing of the target. Users are created and memberships added side by side,
@@ -50,5 +50,5 @@ func (s Shape) RestoreFloor(r Rates, csvRate float64) time.Duration {
 		create = max(seconds(users, r.of(pool.UserCreation)), seconds(users, r.of(pool.UserAccountRecovery)))
 	}
 	update := max(seconds(float64(s.Memberships()), r.of(pool.UserUpdate)), seconds(float64(s.Groups()), r.perOperation()))
-	return max(create, update) + s.ListFloor(r)
+	return max(create, update) + s.ListFloor(r, 1)
 }

@@ -95,7 +95,7 @@ func (c Case) run(cloud *Cloud, definitions Definitions) (*Outcome, error) {
 		d.Slice = 600 * time.Second
 	}
 	rates := Rates{TPS: c.TPS}
-	o := &Outcome{Case: c, ExportFloor: c.ExportFloor(rates), RestoreFloor: c.RestoreFloor(rates, c.CSVRate), Calls: map[string]int{}}
+	o := &Outcome{Case: c, ExportFloor: c.ExportFloor(rates, d.Shards), RestoreFloor: c.RestoreFloor(rates, c.CSVRate), Calls: map[string]int{}}
 	var err error
 	if o.Export, err = cloud.Execute(definitions, "ExportWorkflow", "export", "{}", d); err != nil {
 		return nil, err
