@@ -75,7 +75,7 @@ var placeholders = strings.NewReplacer(
 	"<folder>", "folder", "<path>", "path",
 )
 
-// script is what a document lets people type, with who calls what of it.
+// script is what a document lets people type.
 type script struct {
 	d    *document
 	line int
@@ -160,7 +160,7 @@ func (s script) play(t *testing.T, configuration []byte) [][]string {
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	if err := command.Run(); err != nil {
-		t.Fatalf("%s:%d: %v\n%s", s.d.path, s.line, err, &output)
+		t.Errorf("%s:%d: %v\n%s", s.d.path, s.line, err, &output)
 	}
 	noted, err := os.ReadFile(calls)
 	if err != nil {
