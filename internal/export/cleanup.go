@@ -99,7 +99,9 @@ func (c *CleanUp) Run(ctx context.Context, s *step.Slice) (step.Run, error) {
 		return step.Run{}, err
 	}
 	if !resumed {
-		cursor.EndedAt = c.Now().UTC()
+		// In whole milliseconds, as messages print it and people type it; rounded
+		// up, so that the listing had ended by then.
+		cursor.EndedAt = c.Now().UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)
 		segments := max(1, c.Segments)
 		if c.Segments == 0 && s.Event.Run.Counts[CountListed] > largeTable {
 			segments = scanSegments
