@@ -163,10 +163,21 @@ func (l *Limits) limiter(operation string, category Category) *limiter {
 
 // IsThrottled says that Cognito turned a call away for its rate.
 func IsThrottled(err error) bool {
+	if isResourceQuota(err) {
+		return false
+	}
 	if e := new(types.TooManyRequestsException); errors.As(err, &e) {
 		return true
 	}
 	return retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err) == aws.TrueTernary
+}
+
+// isResourceQuota says that Cognito has no room for one more of something: too
+// many groups, import jobs, linked identities. The SDK takes this code for
+// throttling, as which some other services use it; here no later attempt helps.
+func isResourceQuota(err error) bool {
+	e := new(types.LimitExceededException)
+	return errors.As(err, &e)
 }
 
 // Apply puts the limits into a Cognito client, inside its retryer:
@@ -194,6 +205,12 @@ func retryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = 30
 		o.RateLimiter = ratelimit.None
+		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			if isResourceQuota(err) {
+				return aws.FalseTernary
+			}
+			return aws.UnknownTernary
+		})}, o.Retryables...)
 		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, err error) (time.Duration, error) {
 			if IsThrottled(err) {
 				return min(time.Duration(attempt)*50*time.Millisecond, time.Second), nil

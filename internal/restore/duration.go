@@ -53,7 +53,7 @@ func (c *checker) duration() {
 	}
 	p := c.plan.Points[0]
 	if c.plan.Input.Mode == MissingOnly {
-		c.warn("Comparing the target with the restore point takes about %s at CognitoTPS %d.",
+		c.beforehand("Comparing the target with the restore point takes about %s at CognitoTPS %d.",
 			roughly(estimate(p.Users, 0, 0, p.Memberships, c.TPS).Verify), c.TPS)
 		return
 	}
@@ -75,7 +75,7 @@ func (c *checker) duration() {
 			p.Users, p.Memberships, c.TPS, roughly(e.Total()), advice)
 		return
 	}
-	c.warn("Restoring %d users and %d memberships takes about %s at CognitoTPS %d.", p.Users, p.Memberships, roughly(e.Total()), c.TPS)
+	c.beforehand("Restoring %d users and %d memberships takes about %s at CognitoTPS %d.", p.Users, p.Memberships, roughly(e.Total()), c.TPS)
 }
 
 // fits says that an execution can last that long.

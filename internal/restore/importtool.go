@@ -19,8 +19,11 @@ func noImportTool(err error) bool {
 	if !errors.As(err, &api) {
 		return false
 	}
-	if api.ErrorCode() == "UnknownError" {
-		return true // an answer that is not Cognito's
+	switch api.ErrorCode() {
+	case "UnknownError": // an answer that is not Cognito's
+		return true
+	case "LimitExceededException": // a pool has had its thousand jobs; the SDK would call it throttling
+		return true
 	}
 	transient := new(step.TransientError)
 	return !errors.As(step.Classify(err), &transient)

@@ -22,6 +22,9 @@ type Plan struct {
 	// Earlier are unfinished imports into the same pool.
 	Earlier  []EarlierImport
 	Warnings []string
+	// Beforehand are warnings that matter only until the import has begun: the
+	// message on a dry run has them, that on a finished import does not.
+	Beforehand []string
 }
 
 // rules is how users come back under the plan.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -84,6 +85,9 @@ func (s *CheckNewUserPool) Run(ctx context.Context, slice *step.Slice) (step.Run
 		next.WaitSeconds = min(5<<min(cursor.Waits, 6), 300)
 		return next, err
 	}
+	for _, warning := range slices.Concat(c.plan.Warnings, c.plan.Beforehand) {
+		slog.WarnContext(ctx, "pre-flight", step.LogExecution, slice.Execution, "warning", warning)
+	}
 	return r.Next(), r.put(ctx, r.planKey(), c.plan)
 }
 
@@ -103,6 +107,11 @@ func (c *checker) stop(format string, args ...any) {
 
 func (c *checker) warn(format string, args ...any) {
 	c.plan.Warnings = append(c.plan.Warnings, fmt.Sprintf(format, args...))
+}
+
+// beforehand warns of something that matters only before the import.
+func (c *checker) beforehand(format string, args ...any) {
+	c.plan.Beforehand = append(c.plan.Beforehand, fmt.Sprintf(format, args...))
 }
 
 // check looks at everything, even after a finding, as far as that makes sense.
@@ -384,7 +393,7 @@ func (c *checker) subAttribute() {
 func (c *checker) warnings() {
 	t := &c.plan.Target
 	if t.SelfSignUp {
-		c.warn("Anybody can sign up in %s while the import runs: a freed username may be taken by somebody else, who is then reported as a conflict. Consider allowing only administrators to create users until it is done.", t.ID)
+		c.beforehand("Anybody can sign up in %s while the import runs: a freed username may be taken by somebody else, who is then reported as a conflict. Consider allowing only administrators to create users until it is done.", t.ID)
 	}
 	if slices.Contains(t.Triggers, "PreSignUp") {
 		c.warn("%s has a PreSignUp trigger: it runs for every user created by API and may refuse some.", t.ID)

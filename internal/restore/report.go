@@ -187,7 +187,7 @@ func (w *reporter) head() {
 		Version: ReportVersion, Execution: w.verifier.Execution, State: cmp.Or(w.state, "COMPLETED"),
 		SourcePool: w.plan.Source.ID, TargetPool: w.plan.Target.ID, Mode: w.plan.Input.Mode, DryRun: w.plan.Input.DryRun,
 		Started: w.plan.Started, Ended: w.Now().UTC(), RestorePoint: f.AsOf, NotNewest: f.Older, Incomplete: f.Incomplete,
-		Strangers: w.at.Strangers, Warnings: w.plan.Warnings, UnknownUsers: f.Unknown, OutOfScope: f.Stats.OutOfScope,
+		Strangers: w.at.Strangers, Warnings: slices.Clone(w.plan.Warnings), UnknownUsers: f.Unknown, OutOfScope: f.Stats.OutOfScope,
 	}
 	if f.Point != nil {
 		w.ListingEnded = &f.Point.EndedAt
@@ -196,6 +196,7 @@ func (w *reporter) head() {
 		w.Shortfall = shortfall(f)
 	}
 	if w.DryRun {
+		w.Warnings = append(w.Warnings, w.plan.Beforehand...)
 		for _, p := range w.plan.Known {
 			w.RestorePoints = append(w.RestorePoints, KnownPoint{p.StartedAt, p.EndedAt, p.Users, p.Groups, p.Memberships, p.Suspect})
 		}
@@ -415,8 +416,8 @@ func (w *reporter) summary() Summary {
 		Older: r.NotNewest, Incomplete: r.Incomplete,
 		Users: r.Users.outcomes(), Groups: r.Groups.outcomes(), Memberships: r.Memberships.outcomes(),
 		ForgotPassword: r.SignIn.ForgotPassword, Invitation: r.SignIn.Invitation, Throttled: r.Throttled,
-		Attention: slices.Clone(r.Warnings),
 	}
+	sum.Attention = append(sum.Attention, r.Warnings...)
 	if r.ListingEnded != nil {
 		sum.RestorePoint = *r.ListingEnded
 	}
