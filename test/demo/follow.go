@@ -212,9 +212,7 @@ func (p *progress) take(e types.HistoryEvent, s *state) {
 			return // a state that passes no run on
 		}
 		for name, n := range run.Counts {
-			if n != p.counts[name] {
-				s.count(name, n)
-			}
+			s.count(name, n-p.counts[name])
 		}
 		p.counts = run.Counts
 		s.last = when
@@ -231,10 +229,13 @@ func (p *progress) note(when time.Time, s *state, what string) {
 
 // count keeps what the state added to the run's counts.
 func (s *state) count(name string, n int64) {
+	if n == 0 {
+		return
+	}
 	if s.counts == nil {
 		s.counts = map[string]int64{}
 	}
-	s.counts[name] = n
+	s.counts[name] += n
 }
 
 // describe is what came of a state so far.
