@@ -162,7 +162,7 @@ func (c *checker) restorePoints(ctx context.Context) error {
 		if t := c.plan.Input.RestorePoint; t != nil && p.EndedAt.After(*t) {
 			continue
 		}
-		if !p.Trustworthy() {
+		if !p.Trustworthy() && !named(&p, c.plan.Input.RestorePoint) {
 			if len(c.plan.Points) == 0 {
 				suspect++
 			}
@@ -172,7 +172,7 @@ func (c *checker) restorePoints(ctx context.Context) error {
 	}
 	if suspect > 0 && len(c.plan.Points) > 0 {
 		c.plan.Skipped = fmt.Sprintf("%s newer: many users had vanished, and nobody has accepted that.", plural(suspect, "suspect restore point is", "suspect restore points are"))
-		c.warn("%s To restore from one of them, accept it first: start the ExportWorkflow with {\"AcceptMassDeletion\": true}.", c.plan.Skipped)
+		c.warn("%s To restore from one of them all the same, name the end of its listing as RestorePoint; %s.", c.plan.Skipped, listPoints(points))
 	}
 	if len(c.plan.Points) > 0 {
 		return nil
@@ -188,6 +188,13 @@ func (c *checker) restorePoints(ctx context.Context) error {
 		c.stop(`every restore point is suspect: many users had vanished before it; accept that with {"AcceptMassDeletion": true} as the ExportWorkflow's input if it was meant, and start again; %s`, listPoints(points))
 	}
 	return nil
+}
+
+// named says that the person asked for just this restore point, by the end of
+// its listing as messages and reports print it. Then it is taken even if it is
+// suspect.
+func named(p *backup.RestorePoint, t *time.Time) bool {
+	return t != nil && step.FormatTime(*t) == step.FormatTime(p.EndedAt)
 }
 
 // listPoints names the newest restore points.

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,8 +12,10 @@ import (
 	"cognito-backup/test/localaws/sqs"
 	"cognito-backup/test/seed"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	sqsclient "github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
 // importFunctions are the functions of an import that work in slices.
@@ -210,4 +214,44 @@ func TestMembershipsOfAUserWhoCannotBeCreated(t *testing.T) {
 		t.Errorf("the report counts memberships as %+v, the comparison as %s", m, result.Memberships)
 	}
 	b.silent()
+}
+
+// TestMembershipsThatCannotBeAdded go to the dead-letter queue by key and code
+// and into the report, and stop nothing else.
+func TestMembershipsThatCannotBeAdded(t *testing.T) {
+	t.Parallel()
+	b := exported(t, seed.Pool(seed.Options{Users: 80, Groups: 6, Seed: 9}))
+	b.Faults().Add(faults.Rule{Kind: faults.Fail, Operation: "AdminAddUserToGroup", Region: b.secondary, Code: "ResourceNotFoundException", Skip: 5, Count: 3})
+	r := b.restore(b.target(), nil)
+	if r.report.Verified || r.report.Memberships.Failed != 3 || r.report.Users.Failed != 0 {
+		t.Errorf("users %+v, memberships %+v, verified %t", r.report.Users, r.report.Memberships, r.report.Verified)
+	}
+	p, ok := r.problem(restore.ReasonGroupMissing)
+	if !ok || p.Count != 3 {
+		t.Errorf("problems: %+v", r.report.Problems)
+	}
+	queue := sqsclient.NewFromConfig(b.Config(b.secondary))
+	url, err := queue.GetQueueUrl(t.Context(), &sqsclient.GetQueueUrlInput{QueueName: aws.String("CognitoBackup-UpdatesDeadLetterQueue")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := map[string]bool{}
+	for range 5 {
+		out, err := queue.ReceiveMessage(t.Context(), &sqsclient.ReceiveMessageInput{QueueUrl: url.QueueUrl, MaxNumberOfMessages: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range out.Messages {
+			var letter struct{ Execution, Chunk, Record, Reason string }
+			if err := json.Unmarshal([]byte(*m.Body), &letter); err != nil || letter.Reason != restore.ReasonGroupMissing || !strings.HasSuffix(r.arn, ":"+letter.Execution) {
+				t.Errorf("dead letter %s: %v", *m.Body, err)
+			}
+			dead[letter.Record] = true
+		}
+	}
+	for _, record := range p.Records {
+		if key, _, _ := strings.Cut(record, ": "); !dead[key] {
+			t.Errorf("no dead letter about %s, only %v", key, dead)
+		}
+	}
 }
