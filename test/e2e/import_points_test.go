@@ -41,7 +41,7 @@ func (b *importBed) rename(username, name string) {
 
 // TestRestorePoints chooses among several: the newest by default, one between
 // two exports as the pool was then, record by record, never one whose listing
-// had not ended, and never a suspect one.
+// had not ended, and a suspect one only if it is named.
 func TestRestorePoints(t *testing.T) {
 	t.Parallel()
 	b := exported(t, seed.Pool(seed.Options{Users: 60, Groups: 5, Seed: 14}))
@@ -76,6 +76,10 @@ func TestRestorePoints(t *testing.T) {
 		}
 	}
 	third := b.export("{}")
+	suspect, err := b.Cognito(b.primary).Snapshot(b.pool)
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	choose := func(name string, at *time.Time, want string, how string) {
 		t.Run(name, func(t *testing.T) {
@@ -91,8 +95,11 @@ func TestRestorePoints(t *testing.T) {
 				t.Errorf("it is not the newest because of %q, want %q", r.report.NotNewest, how)
 			}
 			b.source = &before
-			if want == second {
+			switch want {
+			case second:
 				b.source = after
+			case third:
+				b.source = suspect
 			}
 			b.proved(r)
 		})
@@ -105,6 +112,8 @@ func TestRestorePoints(t *testing.T) {
 		return at
 	}
 	choose("the newest is suspect", nil, second, "suspect")
+	endOfThird := b.ended(third)
+	choose("the suspect one, named", &endOfThird, third, "")
 	between := b.ended(first).Add(startOf(second).Sub(b.ended(first)) / 2)
 	choose("between two exports", &between, first, "")
 	listing := startOf(second).Add(b.ended(second).Sub(startOf(second)) / 2)
