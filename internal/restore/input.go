@@ -41,6 +41,9 @@ type Input struct {
 	DryRun          bool        `json:",omitempty"`
 }
 
+// chosen says that only some users are to be restored.
+func (in *Input) chosen() bool { return in.Users != nil || in.UsersObject != "" }
+
 // inputKeys are the keys of the input in the order in which people are told of them.
 var inputKeys = []string{"NewUserPoolId", "RestorePoint", "Mode", "Users", "Memberships", "SubAttribute", "AllowIncomplete", "DryRun"}
 

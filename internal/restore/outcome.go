@@ -129,6 +129,8 @@ func (v *verifier) groupVerdict(g *pool.Group, results map[string]groupResult, m
 		return verdict{Outcome: Existing}
 	case tried && result.Outcome == Failed:
 		return verdict{Failed, result.Reason, result.Detail}
+	case v.plan.Input.DryRun && (v.plan.Input.chosen() && !v.needed[g.Name]):
+		return verdict{Outcome: LeftOut}
 	case v.plan.Input.DryRun:
 		return verdict{Outcome: Restored}
 	case v.plan.Input.Mode == MissingOnly && !slices.Contains(missing, g.Name):

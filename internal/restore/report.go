@@ -162,6 +162,7 @@ type reporter struct {
 }
 
 func newReporter(v *verifier) *reporter {
+	v.needed = map[string]bool{}
 	return &reporter{verifier: v, problems: map[[2]string]*Problem{}}
 }
 
@@ -266,7 +267,10 @@ func (w *reporter) person(person uint32, e *Entry) error {
 	w.census.memberships(person, func(i int, group uint16) {
 		m := w.membership(i, group, v, present)
 		w.Memberships.add(m.Outcome, 1)
-		billed = billed || m.Outcome == Restored
+		if m.Outcome == Restored {
+			billed = true
+			w.needed[w.census.groups[group].Name] = true
+		}
 		if m.Outcome == Failed || m.Outcome == Conflict && m != v {
 			w.note(m, "GROUP_MEMBER-"+e.User.Sub+" "+w.census.groups[group].Name)
 		}

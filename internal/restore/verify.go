@@ -65,7 +65,8 @@ type verifier struct {
 	plan   Plan
 	cursor verifyCursor
 	round  int
-	state  string // how an import ended that did not come to verification
+	needed map[string]bool // groups that a dry run would add somebody to
+	state  string          // how an import ended that did not come to verification
 }
 
 // prepare reads what the import did and what earlier slices observed.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"cognito-backup/internal/restore"
 	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/seed"
 
@@ -53,7 +54,18 @@ func TestMissingOnlyAfterAnAccident(t *testing.T) {
 			if test.all {
 				more["Memberships"] = "ALL"
 			}
+			more["DryRun"] = true
+			dry := b.restore(pool, more)
+			unchanged(t, before, b.snapshot(pool))
+			delete(more, "DryRun")
 			r := b.restore(pool, more)
+			for kind, pair := range map[string][2]restore.Counts{
+				"users": {dry.report.Users, r.report.Users}, "groups": {dry.report.Groups, r.report.Groups}, "memberships": {dry.report.Memberships, r.report.Memberships},
+			} {
+				if pair[0] != pair[1] {
+					t.Errorf("%s: the dry run promised %+v, the import did %+v", kind, pair[0], pair[1])
+				}
+			}
 			a.check(t, b, before, r, test.chosen, test.all)
 
 			again := b.restore(pool, more)
@@ -208,53 +220,59 @@ func minus(a, b map[string]bool) []string {
 }
 
 // TestSquatters is about people who took names and addresses before the
-// import: they are reported and given nothing.
+// import: they are given nothing. Who lost a name to them is in conflict; who
+// shares no more than an address that the other has not verified comes back.
 func TestSquatters(t *testing.T) {
-	t.Parallel()
-	source := seed.Pool(seed.Options{Kind: seed.EmailUsername, Users: 60, Groups: 5, Seed: 3})
-	b := exported(t, source)
-	pool := b.target()
-	api := b.cognito(b.secondary)
-
-	var victims []cognito.User
-	for _, u := range source.Users {
-		if u.UserStatus == "CONFIRMED" && u.Attribute("email_verified") == "true" && len(memberOf(source, u.Username)) > 0 {
-			victims = append(victims, u)
-		}
-	}
-	if len(victims) < 2 {
-		t.Fatal("the seed has too few users with groups and a verified address")
-	}
-	client, err := api.CreateUserPoolClient(t.Context(), &idp.CreateUserPoolClientInput{UserPoolId: &pool, ClientName: aws.String("app")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	squatter := victims[0].Attribute("email")
-	if _, err := api.SignUp(t.Context(), &idp.SignUpInput{
-		ClientId: client.UserPoolClient.ClientId, Username: &squatter, Password: aws.String("Squatter-1-Squatter"),
-		UserAttributes: []types.AttributeType{{Name: aws.String("email"), Value: &squatter}},
-	}); err != nil {
-		t.Fatal(err)
-	}
-	b.mails.sent = nil // the confirmation code of the sign-up
-	r := b.restore(pool, map[string]any{"Mode": "MISSING_ONLY"})
-	line := r.mapped(t, victims[0].Attribute("sub"))
-	if line[5] != "conflict" {
-		t.Errorf("the user whose address somebody registered is %q, not in conflict", line)
-	}
-	for group, members := range r.after.Members {
-		for _, m := range members {
-			for _, u := range r.after.Users {
-				if u.Username == m && u.Attribute("email") == squatter {
-					t.Errorf("the squatter is a member of %s", group)
+	for name, test := range map[string]struct {
+		kind     seed.Kind
+		take     func(victim *cognito.User) (username, email string)
+		conflict bool
+	}{
+		"the address that is the username": {seed.EmailUsername, func(v *cognito.User) (string, string) { return v.Attribute("email"), v.Attribute("email") }, true},
+		"the freed username":               {seed.Plain, func(v *cognito.User) (string, string) { return v.Username, "mallory@example.org" }, true},
+		"the same address, unverified":     {seed.EmailAlias, func(v *cognito.User) (string, string) { return "mallory", v.Attribute("email") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := exported(t, seed.Pool(seed.Options{Kind: test.kind, Users: 60, Groups: 5, Seed: 3}))
+			i := slices.IndexFunc(b.source.Users, func(u cognito.User) bool {
+				return u.UserStatus == "CONFIRMED" && u.Attribute("email_verified") == "true" && len(memberOf(b.source, u.Username)) > 0
+			})
+			victim := &b.source.Users[i]
+			pool := b.target()
+			api := b.cognito(b.secondary)
+			client, err := api.CreateUserPoolClient(t.Context(), &idp.CreateUserPoolClientInput{UserPoolId: &pool, ClientName: aws.String("app")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			username, email := test.take(victim)
+			signedUp, err := api.SignUp(t.Context(), &idp.SignUpInput{
+				ClientId: client.UserPoolClient.ClientId, Username: &username, Password: aws.String("Squatter-1-Squatter"),
+				UserAttributes: []types.AttributeType{{Name: aws.String("email"), Value: &email}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.mails.sent = nil // the confirmation code of the sign-up
+			r := b.restore(pool, map[string]any{"Mode": "MISSING_ONLY"})
+			line := r.mapped(t, victim.Attribute("sub"))
+			if (line[5] == "conflict") != test.conflict || line[2] == *signedUp.UserSub || r.report.Verified == test.conflict {
+				t.Errorf("the victim's line is %q, verified is %t", line, r.report.Verified)
+			}
+			if p, ok := r.problem(restore.ReasonNameTaken); ok != test.conflict || ok && (p.Count != 1 || p.Outcome != restore.Conflict) {
+				t.Errorf("problems %+v", r.report.Problems)
+			}
+			for i := range r.after.Users {
+				if u := &r.after.Users[i]; u.Attribute("sub") == *signedUp.UserSub && memberOf(r.after, u.Username) != nil {
+					t.Errorf("the squatter is a member of %q", memberOf(r.after, u.Username))
 				}
 			}
-		}
+			if r.report.Strangers != 1 {
+				t.Errorf("%d users of the target are nobody of the restore point", r.report.Strangers)
+			}
+			b.silent()
+		})
 	}
-	if r.report.Verified || r.report.Users.Conflict != 1 {
-		t.Errorf("verified=%t with %d conflicts", r.report.Verified, r.report.Users.Conflict)
-	}
-	b.silent()
 }
 
 func memberOf(s *cognito.Seed, username string) []string {

@@ -112,6 +112,16 @@ func TestPreflight(t *testing.T) {
 		}
 	})
 
+	t.Run("another import", func(t *testing.T) {
+		running := b.begin(b.secondary, "ImportWorkflow", input(b.target(), nil))
+		b.reaches(running, "CheckNewUserPool")
+		cause := b.refused(input(b.target(), nil))
+		if !strings.Contains(cause, "another execution of the ImportWorkflow is running") || !strings.Contains(cause, running) {
+			t.Errorf("the cause does not name the running import: %s", cause)
+		}
+		b.await(b.secondary, running)
+	})
+
 	t.Run("warnings", func(t *testing.T) {
 		pool := b.target(func(s *cognito.Seed) {
 			s.Pool.AutoVerifiedAttributes = nil
