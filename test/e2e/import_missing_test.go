@@ -30,7 +30,7 @@ type accident struct {
 // without a choice of users, and touches nothing else.
 func TestMissingOnlyAfterAnAccident(t *testing.T) {
 	t.Parallel()
-	source := seed.Pool(seed.Options{Users: 1000, Groups: 20, Seed: 11})
+	source := seed.Pool(seed.Options{Users: 5000, Groups: 20, Seed: 11})
 	b := exported(t, source)
 	for name, test := range map[string]struct {
 		chosen bool
@@ -82,7 +82,6 @@ func TestMissingOnlyAfterAnAccident(t *testing.T) {
 // lets the accident happen to it.
 func (b *importBed) happen(t *testing.T) (string, *accident) {
 	t.Helper()
-	users := len(b.source.Users)
 	a := &accident{revoked: map[string]string{}, group: b.source.Groups[1].GroupName}
 	now := seed.Empty(b.source, "")
 	now.Members = map[string][]string{}
@@ -90,15 +89,15 @@ func (b *importBed) happen(t *testing.T) (string, *accident) {
 	for i, u := range b.source.Users {
 		local := u.UserStatus != seed.External
 		switch {
-		case i%25 == 1 && local: // 40 of 1,000 vanish by accident
+		case i%20 == 1 && local && len(a.lost) < 200: // vanish by accident
 			a.lost = append(a.lost, u)
 			gone[u.Username] = true
 			continue
-		case i%100 == 2 && local: // 10 deleted themselves
+		case i%100 == 2 && local && len(a.left) < 30: // deleted themselves
 			a.left = append(a.left, u)
 			gone[u.Username] = true
 			continue
-		case i%50 == 3 && local: // 20 changed their name
+		case i%40 == 3 && local && len(a.changed) < 100: // changed their name
 			u.Attributes = slices.Clone(u.Attributes)
 			for j := range u.Attributes {
 				if u.Attributes[j].Name == "name" {
@@ -109,7 +108,7 @@ func (b *importBed) happen(t *testing.T) (string, *accident) {
 		}
 		now.Users = append(now.Users, u)
 	}
-	for i := range users / 50 { // 20 new users
+	for i := range 50 { // new users
 		name := fmt.Sprintf("newcomer%d", i)
 		a.fresh = append(a.fresh, name)
 		sub := fmt.Sprintf("99999999-0000-4000-8000-%012d", i)
@@ -124,12 +123,15 @@ func (b *importBed) happen(t *testing.T) (string, *accident) {
 			if gone[member] {
 				continue
 			}
-			if len(a.revoked) < 10 && a.revoked[member] == "" && g.GroupName == b.source.Groups[0].GroupName { // revoked on purpose
+			if len(a.revoked) < 20 && a.revoked[member] == "" && g.GroupName == b.source.Groups[0].GroupName { // revoked on purpose
 				a.revoked[member] = g.GroupName
 				continue
 			}
 			now.Members[g.GroupName] = append(now.Members[g.GroupName], member)
 		}
+	}
+	if len(a.lost) != 200 || len(a.left) != 30 || len(a.changed) != 100 || len(a.revoked) != 20 {
+		t.Fatalf("%d lost, %d left, %d changed, %d memberships revoked", len(a.lost), len(a.left), len(a.changed), len(a.revoked))
 	}
 	id, err := b.Cognito(b.secondary).Seed(now)
 	if err != nil {
