@@ -115,7 +115,7 @@ func (u *updater) update(ctx context.Context) (step.Run, error) {
 	if err != nil {
 		return step.Run{}, err
 	}
-	f := &feed{updater: u, total: round.Chunks, receipts: map[string][]receipt{}, busy: map[string]bool{}}
+	f := &feed{updater: u, total: round.Chunks, turn: make(chan struct{}, 1), receipts: map[string][]receipt{}, busy: map[string]bool{}}
 	for _, name := range u.cursor.Open {
 		if !updated[name] {
 			f.waiting = append(f.waiting, name)
@@ -150,7 +150,8 @@ func (u *updater) patience() int {
 // the queue brings, and those that have an import result and no message.
 type feed struct {
 	*updater
-	total int // chunks of the round
+	total int           // chunks of the round
+	turn  chan struct{} // holds a token while somebody takes a chunk
 
 	mu       sync.Mutex
 	waiting  []string
@@ -214,13 +215,22 @@ func (f *feed) giveBack(ctx context.Context, name string, done bool) error {
 
 // take returns a chunk to work on, "" when there is none for now.
 func (f *feed) take(ctx context.Context) (string, error) {
+	select {
+	case f.turn <- struct{}{}:
+		defer func() { <-f.turn }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.waiting) == 0 && !f.finished && !f.idle {
+	empty := len(f.waiting) == 0 && !f.finished && !f.idle
+	f.mu.Unlock()
+	if empty {
 		if err := f.refill(ctx); err != nil {
 			return "", err
 		}
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if len(f.waiting) == 0 {
 		return "", nil
 	}
@@ -231,8 +241,11 @@ func (f *feed) take(ctx context.Context) (string, error) {
 }
 
 // refill looks for chunks in the queue and then in S3, which is the account of
-// what is done. The caller has the lock.
+// what is done. The caller has the turn.
 func (f *feed) refill(ctx context.Context) error {
+	f.mu.Lock()
+	busy := maps.Clone(f.busy) // a chunk that is finished meanwhile may not be listed yet
+	f.mu.Unlock()
 	received, err := f.Updates.receive(ctx, f.ExecutionName(), 1)
 	if err != nil {
 		return err
@@ -243,6 +256,7 @@ func (f *feed) refill(ctx context.Context) error {
 	}
 	var names []string
 	var late []receipt // doubles of what is done or not of this round
+	f.mu.Lock()
 	for _, r := range received {
 		if !imported[r.chunk] || updated[r.chunk] {
 			late = append(late, r)
@@ -256,10 +270,11 @@ func (f *feed) refill(ctx context.Context) error {
 	}
 	slices.Sort(names)
 	f.waiting = slices.DeleteFunc(slices.Compact(names), func(name string) bool {
-		return updated[name] || f.busy[name] || slices.Contains(f.open, name)
+		return updated[name] || busy[name] || f.busy[name] || slices.Contains(f.open, name)
 	})
 	f.finished = len(updated) >= f.total
-	f.idle = len(f.waiting) == 0 && len(f.busy) == 0 && f.groups.done()
+	f.idle = len(f.waiting) == 0 && len(busy) == 0 && len(f.busy) == 0 && f.groups.done()
+	f.mu.Unlock()
 	return f.Updates.delete(ctx, late)
 }
 
