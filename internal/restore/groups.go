@@ -27,6 +27,7 @@ type groupResult struct {
 type groupCreator struct {
 	*updater
 	pending []pool.Group
+	rank    map[string]int           // in which order the groups are created
 	ready   map[string]chan struct{} // closed when a call for the group has ended
 	over    chan struct{}            // closed when no more groups are created in this slice
 
@@ -36,7 +37,7 @@ type groupCreator struct {
 }
 
 func (u *updater) newGroupCreator(ctx context.Context) (*groupCreator, error) {
-	c := &groupCreator{updater: u, ready: map[string]chan struct{}{}, over: make(chan struct{}), results: map[string]groupResult{}}
+	c := &groupCreator{updater: u, rank: map[string]int{}, ready: map[string]chan struct{}{}, over: make(chan struct{}), results: map[string]groupResult{}}
 	if _, err := u.get(ctx, u.groupResultsKey(), &c.results); err != nil {
 		return nil, err
 	}
@@ -44,7 +45,8 @@ func (u *updater) newGroupCreator(ctx context.Context) (*groupCreator, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range groups {
+	for i, g := range groups {
+		c.rank[g.Name] = i
 		if _, done := c.results[g.Name]; !done {
 			c.pending = append(c.pending, g)
 			c.ready[g.Name] = make(chan struct{})

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -471,7 +472,11 @@ func (u *updater) tasks(e *Entry, r *userResult) []task {
 	for _, l := range links {
 		add(task{kind: kindLink, link: l, fixed: u.rules.holdsImmutable(&e.User)})
 	}
-	for _, name := range e.Groups {
+	// In the order in which the groups are created, so that nobody waits for a
+	// late one before an early one.
+	groups := slices.Clone(e.Groups)
+	slices.SortStableFunc(groups, func(a, b string) int { return cmp.Compare(u.groups.rank[a], u.groups.rank[b]) })
+	for _, name := range groups {
 		add(task{kind: kindMembership, group: name})
 	}
 	return all
