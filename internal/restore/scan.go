@@ -68,6 +68,7 @@ func (s *ScanTable) compare(ctx context.Context, f *freezer) (bool, error) {
 	if err := c.restore(ctx); err != nil {
 		return false, err
 	}
+	f.Settled()
 	if done, err := c.list(ctx); err != nil || !done {
 		if err != nil {
 			return false, err

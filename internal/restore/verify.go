@@ -56,6 +56,7 @@ func (s *VerifyImport) Run(ctx context.Context, slice *step.Slice) (step.Run, er
 	if err := v.prepare(ctx); err != nil {
 		return step.Run{}, err
 	}
+	slice.Settled()
 	return v.verify(ctx)
 }
 

@@ -16,10 +16,25 @@ type Slice struct {
 
 	invocation string
 	now        func() time.Time
+	latest     time.Time     // that Until may be; zero: any time
+	least      time.Duration // of work in a slice, however long it took to find its place
 }
 
 // Expired says that the slice is used up.
 func (s *Slice) Expired() bool { return !s.now().Before(s.Until) }
+
+// Settled says that the step has found its place and begins to work. One that
+// first reads much, to know what is done, has some of its slice left
+// afterwards however long that took: otherwise it would never get on.
+func (s *Slice) Settled() {
+	until := s.now().Add(s.least)
+	if !s.latest.IsZero() && until.After(s.latest) {
+		until = s.latest
+	}
+	if until.After(s.Until) {
+		s.Until = until
+	}
+}
 
 // Prefix is where the run keeps its objects: runs/<execution name>/.
 func (s *Slice) Prefix() string { return "runs/" + s.ExecutionName() + "/" }
