@@ -30,7 +30,7 @@ const (
 	prefix   = "CognitoBackup"
 	table    = prefix + "-BackupTable"
 	faster   = 20              // waits, import jobs and schedules
-	patience = 4 * time.Minute // for one execution
+	patience = 10 * time.Minute // for one execution
 	attempts = 4               // of a workflow, the last without troubles
 )
 
@@ -81,7 +81,7 @@ func (c *campaign) run(ctx context.Context, seed uint64) *result {
 func (r *run) carryOut(ctx context.Context, n *rand.Rand) (err error) {
 	kind := seed.Kinds[n.IntN(len(seed.Kinds))]
 	r.seeded = seed.Pool(seed.Options{Kind: kind, Users: 60 + n.IntN(240), Groups: 2 + n.IntN(25), Seed: n.Uint64()})
-	slice := []string{"1", "2", "600"}[n.IntN(3)]
+	slice := []string{"2", "5", "600"}[n.IntN(3)]
 	shards := []string{"1", "16"}[n.IntN(2)]
 	r.note("%s, %d users, slices of %s s, %s shards", kind, len(r.seeded.Users), slice, shards)
 	dir, err := os.MkdirTemp("", "faults-")
@@ -295,10 +295,15 @@ func (r *run) once(ctx context.Context, region, workflow, input string) (*ended,
 	return e, nil
 }
 
-// hangs says where an execution hangs.
+// hangs says where an execution hangs: the states it has entered, and what was
+// called last.
 func (r *run) hangs(region, arn string) error {
 	observed, _ := r.bed.States(region).Observe(arn)
-	return fmt.Errorf("%w within %s; states entered: %v", errNotEnded, patience, observed.Entered)
+	calls := r.bed.Requests()
+	for _, c := range calls[max(0, len(calls)-12):] {
+		r.note("%s %s of %s: %d %s", c.At.Format("15:04:05.000"), c.Operation, c.Caller, c.Status, c.Code)
+	}
+	return fmt.Errorf("%w within %s, by %s; states entered: %v", errNotEnded, patience, time.Now().UTC().Format("15:04:05"), observed.Entered)
 }
 
 // export makes a restore point and holds it against the pool.

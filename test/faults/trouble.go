@@ -25,7 +25,7 @@ type trouble struct {
 
 // troubles are all there are.
 var troubles = slices.Concat(
-	gateway("cognito-idp", map[faults.Kind]float64{faults.Throttle: .25, faults.ServerError: .08, faults.DropBefore: .04, faults.DropAfter: .04}),
+	gateway("cognito-idp", map[faults.Kind]float64{faults.Throttle: .12, faults.ServerError: .08, faults.DropBefore: .04, faults.DropAfter: .04}),
 	gateway("dynamodb", map[faults.Kind]float64{faults.Throttle: .08, faults.ServerError: .05, faults.DropBefore: .04, faults.DropAfter: .04}),
 	gateway("s3", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1}),
 	gateway("sqs", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1}),
