@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"cognito-backup/internal/backup"
 	"cognito-backup/internal/pool"
@@ -39,9 +40,15 @@ type freezeCursor struct {
 	Frozen     Frozen
 	Found      []int  // indexes into the names of Users that were met
 	Older      string // sentences about newer points that did not verify
-	Proved     bool   // frozen.json is written: comparing and queueing remain
-	Queued     int    // chunks queued
-	Listing    position
+	// Scanned are the memberships that the scan saw, Held those that the chunks
+	// have; Before is Held of the pass before over the same restore point.
+	Scanned backup.Summary
+	Held    backup.Summary
+	Before  *backup.Summary
+	Passes  int
+	Proved  bool // frozen.json is written: comparing and queueing remain
+	Queued  int  // chunks queued
+	Listing position
 }
 
 // Run freezes, and in MISSING_ONLY mode compares, then queues.
@@ -91,6 +98,7 @@ func (c *freezeCursor) start(plan *Plan) {
 	c.Positions = make([]backup.Position, segments(plan.Points))
 	c.Frozen = Frozen{}
 	c.Found = nil
+	c.Scanned, c.Held = backup.Summary{}, backup.Summary{}
 	if c.Candidate < len(plan.Points) {
 		p := plan.Points[c.Candidate]
 		c.Frozen.Point, c.Frozen.AsOf, c.Frozen.Expected = &p, p.ID(), p.Summary
@@ -195,6 +203,8 @@ func (f *freezer) take(items []backup.Item) ([]Entry, error) {
 			} else {
 				f.cursor.Frozen.Stats.OutOfScope++
 			}
+		case backup.KindMembership:
+			f.cursor.Scanned.Add(item)
 		case backup.KindGroup:
 			var g backup.Group
 			if err := item.Decode(&g); err != nil {
@@ -209,15 +219,21 @@ func (f *freezer) take(items []backup.Item) ([]Entry, error) {
 // lookUp adds each user's memberships, and in a pool that has seen imports the
 // sub that one of them recorded.
 func (f *freezer) lookUp(ctx context.Context, entries []Entry) error {
+	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(lookups)
 	for i := range entries {
 		entry := &entries[i]
 		g.Go(func() error {
 			items, err := f.store.Memberships(gctx, entry.User.Sub, f.cursor.Frozen.AsOf)
-			for _, item := range items {
-				entry.Groups = append(entry.Groups, item.Type)
+			var held backup.Summary
+			for j := range items {
+				entry.Groups = append(entry.Groups, items[j].Type)
+				held.Add(&items[j])
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			f.cursor.Held.Merge(held)
 			return err
 		})
 	}
@@ -302,17 +318,29 @@ func (f *freezer) flush(ctx context.Context) error {
 	return f.builder.flush(ctx)
 }
 
+// freezes is how often a restore point is frozen at most until its chunks hold
+// what the scan saw.
+const freezes = 3
+
 // judge compares what was read with the commit record. On a mismatch it turns
 // to the next older restore point; the error is the end of the list.
 func (f *freezer) judge() (bool, error) {
 	c := f.cursor
-	if c.Incomplete || c.Frozen.Point != nil && c.Frozen.Read == c.Frozen.Expected {
+	proved := c.Frozen.Point != nil && c.Frozen.Read == c.Frozen.Expected
+	if c.Incomplete || proved && f.complete() {
 		c.Frozen.Older, c.Frozen.Incomplete = c.Older, c.Incomplete
 		return true, nil
+	}
+	if c.Passes++; proved && c.Passes < freezes {
+		held := c.Held
+		c.Before = &held
+		c.start(f.plan)
+		return false, nil
 	}
 	if c.Frozen.Point != nil {
 		c.Older += fmt.Sprintf("Restore point %s could not be proved complete here: %s. ", c.Frozen.AsOf, shortfall(&c.Frozen))
 	}
+	c.Passes, c.Before = 0, nil
 	c.Candidate++
 	if c.Candidate >= len(f.plan.Points) {
 		if !f.plan.Input.AllowIncomplete {
@@ -323,6 +351,22 @@ func (f *freezer) judge() (bool, error) {
 	}
 	c.start(f.plan)
 	return false, nil
+}
+
+// complete says that the chunks hold every membership that the scan saw. The
+// chunks are filled by queries, and on a replica that is catching up a query
+// may come before items that the scan meets later. Memberships of nobody are in
+// no chunk either. The two are told apart by freezing once more: everything can
+// be read by then, so that what stays the same belongs to nobody.
+func (f *freezer) complete() bool {
+	c := f.cursor
+	if f.wanted == nil && c.Held == c.Scanned {
+		return true
+	}
+	if f.wanted != nil && c.Frozen.Stats.Users == 0 {
+		return true
+	}
+	return c.Before != nil && *c.Before == c.Held
 }
 
 // IncompleteError says that no restore point can be proved complete.
