@@ -100,8 +100,6 @@ type Item struct {
 	ValidFrom string
 	// ValidTo is set in an older version: the run that replaced it.
 	ValidTo string
-	// LiveSince is the run that first saw the record since it was last absent.
-	LiveSince string
 	// DeletedAt is set in a tombstone: the run that no longer saw the record.
 	DeletedAt string
 }
@@ -235,6 +233,8 @@ type RestorePoint struct {
 	EndedAt    time.Time `json:"endedAt"`     // of the listing: a later accident cannot be in it
 	Committed  time.Time `json:"committedAt"` // of this record
 	Summary
+	// Previous is the ID of the restore point before, "" for the first.
+	Previous string `json:"previous,omitempty"`
 	// Added, Changed and Removed count users, groups and memberships together
 	// against the restore point before.
 	Added   int64 `json:"added"`

@@ -78,7 +78,7 @@ func (s *Store) put(ctx context.Context, runID string, record Record, exists boo
 			}
 			current, exists = stored[record.Key]
 		}
-		item := Item{Key: record.Key, Content: record.Content, Hash: hashOf(record.Content), ValidFrom: runID, LiveSince: runID}
+		item := Item{Key: record.Key, Content: record.Content, Hash: hashOf(record.Content), ValidFrom: runID}
 		expect := Absent()
 		if exists {
 			if settled(&current, runID, item.Hash) {
@@ -87,8 +87,6 @@ func (s *Store) put(ctx context.Context, runID string, record Record, exists boo
 			end := runID
 			if current.DeletedAt != "" {
 				end = current.DeletedAt // it comes back: the version ended when it vanished
-			} else {
-				item.LiveSince = current.LiveSince
 			}
 			if _, err := s.Table.Put(ctx, current.version(end), Anything()); err != nil {
 				return false, err

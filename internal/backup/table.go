@@ -92,12 +92,11 @@ type stored struct {
 	Hash       string `dynamodbav:"hash,omitempty"`
 	ValidFrom  string `dynamodbav:"validFrom,omitempty"`
 	ValidTo    string `dynamodbav:"validTo,omitempty"`
-	LiveSince  string `dynamodbav:"liveSince,omitempty"`
 	DeletedAt  string `dynamodbav:"deletedAt,omitempty"`
 }
 
 func marshal(i *Item) (map[string]types.AttributeValue, error) {
-	s := stored{Key: i.Key, Hash: i.Hash, ValidFrom: i.ValidFrom, ValidTo: i.ValidTo, LiveSince: i.LiveSince, DeletedAt: i.DeletedAt}
+	s := stored{Key: i.Key, Hash: i.Hash, ValidFrom: i.ValidFrom, ValidTo: i.ValidTo, DeletedAt: i.DeletedAt}
 	if len(i.Content) <= compressAbove {
 		s.Content = string(i.Content)
 	} else {
@@ -119,7 +118,7 @@ func unmarshal(av map[string]types.AttributeValue) (Item, error) {
 	if err := attributevalue.UnmarshalMap(av, &s); err != nil {
 		return Item{}, fmt.Errorf("decode an item of the backup table: %w", err)
 	}
-	i := Item{Key: s.Key, Content: []byte(s.Content), Hash: s.Hash, ValidFrom: s.ValidFrom, ValidTo: s.ValidTo, LiveSince: s.LiveSince, DeletedAt: s.DeletedAt}
+	i := Item{Key: s.Key, Content: []byte(s.Content), Hash: s.Hash, ValidFrom: s.ValidFrom, ValidTo: s.ValidTo, DeletedAt: s.DeletedAt}
 	if len(s.Compressed) > 0 {
 		r, err := gzip.NewReader(bytes.NewReader(s.Compressed))
 		if err == nil {
@@ -176,7 +175,7 @@ func (t *DynamoDB) Get(ctx context.Context, keys []Key, headOnly bool) (map[Key]
 		n := min(len(pending), batchGetLimit)
 		request := types.KeysAndAttributes{Keys: pending[:n], ConsistentRead: aws.Bool(true)}
 		if headOnly {
-			request.ProjectionExpression = aws.String("#id, #type, #hash, validFrom, validTo, liveSince, deletedAt")
+			request.ProjectionExpression = aws.String("#id, #type, #hash, validFrom, validTo, deletedAt")
 			request.ExpressionAttributeNames = map[string]string{"#id": "id", "#type": "type", "#hash": "hash"}
 		}
 		out, err := t.API.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{t.Name: request}})

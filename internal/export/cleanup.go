@@ -161,7 +161,8 @@ func (c *CleanUp) history(ctx context.Context, runID string) (*history, error) {
 
 // reference is the restore point with which a mass disappearance is measured:
 // the largest trustworthy one since the given time, or the newest trustworthy
-// one if that is older; nil when there is none.
+// one if that is older; nil when there is none. What was before one that a
+// person accepted counts no more.
 func reference(points []backup.RestorePoint, since time.Time) *backup.RestorePoint {
 	var chosen *backup.RestorePoint
 	for i := range points {
@@ -171,6 +172,9 @@ func reference(points []backup.RestorePoint, since time.Time) *backup.RestorePoi
 		}
 		if chosen == nil || (!p.StartedAt.Before(since) && p.Users > chosen.Users) {
 			chosen = p
+		}
+		if p.Accepted {
+			break
 		}
 	}
 	return chosen
@@ -185,7 +189,7 @@ func (c *CleanUp) commit(ctx context.Context, s *step.Slice, cursor *cleanUpCurs
 	}
 	parts := int(s.Event.Run.Counts[CountListed]/partSize) + 1
 	for ; cursor.Part < parts; cursor.Part++ {
-		seen, err := loadHashes(ctx, s, seenFolder, cursor.Part, parts)
+		seen, err := loadHashes(ctx, s, seenFolder, cursor.Part, parts, s.Event.Run.Counts[CountListed])
 		if err != nil {
 			return false, err
 		}
@@ -269,11 +273,11 @@ func (c *CleanUp) stillGone(ctx context.Context, s *step.Slice, h *history, gone
 	if !c.suspicious(gone, h) {
 		return gone, nil // the usual case: nothing turns on it
 	}
-	vanished, err := loadHashes(ctx, s, goneFolder, 0, 1)
+	vanished, err := loadHashes(ctx, s, goneFolder, 0, 1, gone)
 	if err != nil {
 		return 0, err
 	}
-	fresh, err := loadHashes(ctx, s, freshFolder, 0, 1)
+	fresh, err := loadHashes(ctx, s, freshFolder, 0, 1, gone)
 	if err != nil {
 		return 0, err
 	}
@@ -295,7 +299,7 @@ func (c *CleanUp) point(s *step.Slice, cursor *cleanUpCursor, h *history, total 
 		return nil, err
 	}
 	p := &backup.RestorePoint{
-		UserPoolID: c.UserPoolID, StartedAt: run, EndedAt: cursor.EndedAt, Committed: c.Now().UTC(),
+		UserPoolID: c.UserPoolID, Previous: h.previous, StartedAt: run, EndedAt: cursor.EndedAt, Committed: c.Now().UTC(),
 		Summary: total.Summary, Added: total.Added, Changed: total.Changed, RemovedBy: total.RemovedBy,
 		Throttled: s.Event.Run.Counts[CountThrottled], Gone: total.Gone, Execution: s.ExecutionName(),
 	}
@@ -407,7 +411,7 @@ func (w *segment) page(ctx context.Context, records [][]backup.Item) error {
 				current.DeletedAt = runID
 				g.Go(func() error { return w.Store.Bury(gctx, runID, buried) })
 			}
-			if err := w.count(ctx, current); err != nil {
+			if err := w.count(ctx, items); err != nil {
 				return errors.Join(err, g.Wait())
 			}
 		}
@@ -443,33 +447,38 @@ func (w *segment) vanished(i *backup.Item, hash keyHash) bool {
 	return i.DeletedAt == "" && (!seen || orphan)
 }
 
-func (w *segment) count(ctx context.Context, i *backup.Item) error {
-	previous, reference := w.history.previous, w.history.reference
-	if i.DeletedAt != "" {
-		if previous != "" && i.LiveSince <= previous && i.DeletedAt > previous {
-			if w.tally.RemovedBy == nil {
-				w.tally.RemovedBy = map[backup.Kind]int64{}
-			}
-			w.tally.RemovedBy[i.Kind()]++
-		}
-		if reference != nil && i.Kind() == backup.KindUser && i.LiveSince <= reference.ID() && i.DeletedAt > reference.ID() {
-			w.tally.Gone++
-			return w.note(ctx, w.gone, i)
-		}
+// count adds a record to what the restore point holds, and to what changed
+// since the one before and since the reference.
+func (w *segment) count(ctx context.Context, items []backup.Item) error {
+	current := &items[0]
+	live := current.DeletedAt == ""
+	if live {
+		w.tally.Summary.Add(current)
+	}
+	if current.Kind() == backup.KindPool {
 		return nil
 	}
-	w.tally.Summary.Add(i)
-	if i.Kind() == backup.KindPool {
-		return nil
-	}
+	before, existed := backup.AsOf(items, w.history.previous)
 	switch {
-	case i.LiveSince > previous:
+	case live && !existed:
 		w.tally.Added++
-	case i.ValidFrom > previous:
+	case live && before.Hash != current.Hash:
 		w.tally.Changed++
+	case !live && existed:
+		if w.tally.RemovedBy == nil {
+			w.tally.RemovedBy = map[backup.Kind]int64{}
+		}
+		w.tally.RemovedBy[current.Kind()]++
 	}
-	if reference != nil && i.Kind() == backup.KindUser && i.LiveSince > reference.ID() {
-		return w.note(ctx, w.fresh, i)
+	if w.history.reference == nil || current.Kind() != backup.KindUser {
+		return nil
+	}
+	switch _, existed := backup.AsOf(items, w.history.reference.ID()); {
+	case existed && !live:
+		w.tally.Gone++
+		return w.note(ctx, w.gone, current)
+	case !existed && live:
+		return w.note(ctx, w.fresh, current)
 	}
 	return nil
 }
@@ -550,7 +559,7 @@ func (c *CleanUp) remove(ctx context.Context, s *step.Slice, cursor *cleanUpCurs
 		if len(out.Messages) == 0 {
 			if requeued == maxRequeues {
 				slog.WarnContext(ctx, "removal left to the next export", step.LogExecution, s.Execution, step.LogCount, len(open))
-				return true, nil
+				return true, c.Metrics.Emit(s.Workflow, map[string]float64{"RemovalsLeft": float64(len(open))})
 			}
 			requeued++
 			if err := c.queue(ctx, s, open); err != nil {

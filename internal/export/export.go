@@ -78,7 +78,6 @@ const (
 	CountListed    = "Listed"         // users, groups and memberships read from the pool
 	CountWritten   = "Written"        // records written because they differ
 	CountThrottled = "ThrottledCalls" // calls that Cognito turned away
-	CountRestarts  = "ListingsRestarted"
 )
 
 // Configuration is the step check-user-pool-config: it writes the POOL record.
@@ -127,5 +126,5 @@ func (c *Configuration) plan(ctx context.Context, s *step.Slice, configuration *
 	}
 	p := NewPlan(users, groups, memberships, c.TPS, c.Slice)
 	slog.InfoContext(ctx, "planned", step.LogExecution, s.Execution, "calls", p.Calls, "seconds", p.Duration.Seconds(), "slices", p.Slices, "events", p.Events)
-	return p.Fits(c.TPS, c.Slice)
+	return p.Check()
 }

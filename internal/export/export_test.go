@@ -74,6 +74,7 @@ type world struct {
 	serial        bool             // one group at a time
 	clock         func() time.Time // of the slices; now when nil
 	kill          func()           // arms a crash before each step
+	abandon       int              // the run dies for good at this kill
 	wrap          func(name string, s step.Step) step.Step
 }
 
@@ -122,7 +123,15 @@ func (w *world) export(ctx context.Context, steps int) (string, *steptest.Workfl
 			s.step = w.wrap(s.name, s.step)
 		}
 		err := flow.Do(ctx, s.name, s.step)
-		for errors.Is(err, errKilled) || errors.Is(err, errLost) {
+		for deaths := 1; errors.Is(err, errKilled) || errors.Is(err, errLost); deaths++ {
+			if w.abandon > 0 {
+				if w.abandon--; w.abandon == 0 {
+					return flow.Run.RunID, flow, err
+				}
+			}
+			if w.kill != nil && deaths < 3 {
+				w.kill() // and again
+			}
 			err = flow.Do(ctx, s.name, s.step)
 		}
 		if err != nil {
@@ -349,6 +358,53 @@ func TestMassDeletion(t *testing.T) {
 	}
 	if n := len(w.table.Items()); n > 20+20+2+1+12 {
 		t.Errorf("after acceptance the table still holds %d items", n)
+	}
+}
+
+func TestAcceptanceHolds(t *testing.T) {
+	w := newWorld()
+	w.fill(100)
+	w.mustExport(t)
+	for sub := range w.pool.users {
+		if len(w.pool.users) > 20 {
+			delete(w.pool.users, sub)
+		}
+	}
+	w.mustExport(t)
+	w.input = `{"AcceptMassDeletion": true}`
+	w.mustExport(t)
+	w.input = "{}"
+	for range 3 { // hours after the larger restore point
+		if p, _ := w.store.RestorePoint(t.Context(), poolID, w.mustExport(t)); p.Suspect {
+			t.Fatalf("an export after acceptance is suspect: %+v", p)
+		}
+	}
+}
+
+// TestUsersWhoVanishedOnceAndAreGoneNow: a listing that saw too few users made
+// tombstones; after they were seen again, all of them vanish.
+func TestUsersWhoVanishedOnceAndAreGoneNow(t *testing.T) {
+	w := newWorld()
+	w.fill(100)
+	w.mustExport(t)
+	all := maps.Clone(w.pool.users)
+	for sub := range w.pool.users {
+		if len(w.pool.users) > 20 {
+			delete(w.pool.users, sub)
+		}
+	}
+	w.mustExport(t)
+	w.pool.users = all
+	for sub := range all {
+		delete(all, sub) // one less than before, so that the first stays the largest
+		break
+	}
+	if p, _ := w.store.RestorePoint(t.Context(), poolID, w.mustExport(t)); p.Suspect {
+		t.Fatalf("users who are back are gone: %+v", p)
+	}
+	w.pool.users = map[string]pool.User{}
+	if p, _ := w.store.RestorePoint(t.Context(), poolID, w.mustExport(t)); !p.Suspect || p.Gone < 99 {
+		t.Fatalf("an empty pool is not suspect: %+v", p)
 	}
 }
 

@@ -19,12 +19,17 @@ const (
 	// spare is the part of the history that is left for retries and for a pool
 	// that grows while it is exported.
 	spare = 0.2
-	// recordsPerSecond is how many records clean-up reads per second at least.
-	recordsPerSecond = 5_000
+	// recordsPerSecond is how many records clean-up is taken to read per second, an
+	// assumption on the safe side: eight segments with a page of 1 MB each.
+	recordsPerSecond = 10_000
 )
 
 // Plan is what an export of a pool takes.
 type Plan struct {
+	Users, Groups, Memberships int64
+	TPS                        int
+	Slice                      time.Duration
+
 	Calls    int64 // of the UserList category
 	Duration time.Duration
 	Slices   int64
@@ -34,14 +39,16 @@ type Plan struct {
 // NewPlan computes what an export of so many users, groups and memberships
 // takes at a rate of tps calls per second in slices of the given length.
 func NewPlan(users, groups, memberships int64, tps int, slice time.Duration) Plan {
-	p := Plan{Calls: pages(users) + pages(memberships) + groups}
-	phases := []float64{
-		float64(pages(users)) / float64(tps),
-		float64(pages(memberships)+groups) / float64(tps),
+	p := Plan{Users: users, Groups: groups, Memberships: memberships, TPS: tps, Slice: slice}
+	p.Calls = pages(users) + pages(memberships) + groups
+	listing := min(float64(tps), pool.DefaultQuota(pool.UserList)) // it cannot be raised
+	records := users + groups + memberships
+	for _, seconds := range []float64{
+		float64(pages(users)) / listing,
+		float64(pages(memberships)+groups) / listing,
 		float64(pages(groups)) / float64(min(tps, 5)), // ListGroups: 5 per second and pool
-		float64(users+groups+memberships) / recordsPerSecond,
-	}
-	for _, seconds := range phases {
+		float64(records*(records/partSize+1)) / recordsPerSecond,
+	} {
 		p.Duration += time.Duration(seconds * float64(time.Second))
 		p.Slices += int64(math.Ceil(seconds/slice.Seconds())) + 1
 	}
@@ -51,25 +58,37 @@ func NewPlan(users, groups, memberships int64, tps int, slice time.Duration) Pla
 
 func pages(records int64) int64 { return (records + pool.PageSize - 1) / pool.PageSize }
 
-// Fits returns an error with the rate that would fit when the plan is too
-// large for one execution of a state machine.
-func (p Plan) Fits(tps int, slice time.Duration) error {
-	events := float64(p.Events) / (maxEvents * (1 - spare))
-	duration := p.Duration.Seconds() / (maxDuration.Seconds() * (1 - spare))
-	if over := max(events, duration); over > 1 {
-		return &TooLargeError{Plan: p, TPS: tps, Fits: int(math.Ceil(float64(tps) * over))}
+func (p Plan) fits() bool {
+	return float64(p.Events) <= maxEvents*(1-spare) && p.Duration.Seconds() <= maxDuration.Seconds()*(1-spare)
+}
+
+// Check returns a *TooLargeError, with the rate that would fit if one does,
+// when the plan is too large for one execution of a state machine.
+func (p Plan) Check() error {
+	if p.fits() {
+		return nil
 	}
-	return nil
+	e := &TooLargeError{Plan: p}
+	for tps := p.TPS + 1; tps <= int(pool.DefaultQuota(pool.UserList)); tps++ {
+		if NewPlan(p.Users, p.Groups, p.Memberships, tps, p.Slice).fits() {
+			e.Fits = tps
+			break
+		}
+	}
+	return e
 }
 
 // TooLargeError says that an export does not fit one execution.
 type TooLargeError struct {
 	Plan Plan
-	TPS  int
-	Fits int // CognitoTPS that would fit
+	Fits int // CognitoTPS that would fit, 0 if none does
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("at cognitoTps %d this export would take %.0f days and %d history events, more than one execution of a state machine may have (365 days, %d events): deploy with cognitoTps %d or more",
-		e.TPS, e.Plan.Duration.Hours()/24, e.Plan.Events, maxEvents, e.Fits)
+	advice := fmt.Sprintf("deploy with cognitoTps %d or more", e.Fits)
+	if e.Fits == 0 {
+		advice = "no cognitoTps within Cognito's quota of list calls would do; fewer groups per user would"
+	}
+	return fmt.Sprintf("at cognitoTps %d the export of %d users and %d memberships would take about %.0f days and %d history events, more than one execution of a state machine may have (365 days, %d events): %s",
+		e.Plan.TPS, e.Plan.Users, e.Plan.Memberships, e.Plan.Duration.Hours()/24, e.Plan.Events, maxEvents, advice)
 }

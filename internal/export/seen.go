@@ -78,13 +78,15 @@ func (w *hashWriter) put(ctx context.Context, hashes []keyHash) error {
 // hashSet is a set of hashes: sorted, without duplicates, 16 bytes each.
 type hashSet []keyHash
 
-// loadHashes reads the hashes under a folder that belong to one of several parts.
-func loadHashes(ctx context.Context, s *step.Slice, folder string, part, parts int) (hashSet, error) {
+// loadHashes reads the hashes under a folder that belong to one of several
+// parts. About how many there are in all, expected, keeps the set from being
+// copied over and over while it grows.
+func loadHashes(ctx context.Context, s *step.Slice, folder string, part, parts int, expected int64) (hashSet, error) {
 	objects, err := s.Objects.List(ctx, s.Prefix()+folder)
 	if err != nil {
 		return nil, err
 	}
-	var set hashSet
+	set := make(hashSet, 0, expected/int64(parts)*21/20+seenFlush) // parts differ a little
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(seenReaders)

@@ -69,7 +69,8 @@ func (e *Export) Message() Message {
 	return Message{
 		Subject: subject(e.Prefix, "Export completed: %s, %s, %s",
 			count(e.Users, "user"), count(e.Groups, "group"), count(e.Memberships, "membership")),
-		Body: t.String(),
+		Body:   t.String(),
+		Urgent: len(e.massLosses()) > 0,
 	}
 }
 
@@ -126,7 +127,9 @@ func (e *Export) backedUp(t *text) {
 	t.line("It took %s. Throttled calls: %s.", duration(e.Took), number(e.Throttled))
 }
 
-func (e *Export) attention() []string {
+// massLosses are sentences on groups or memberships that disappeared by the
+// mass. They go out whatever the preference.
+func (e *Export) massLosses() []string {
 	var items []string
 	for _, kind := range []struct {
 		name      string
@@ -138,6 +141,11 @@ func (e *Export) attention() []string {
 				number(kind.gone), kind.name, number(kind.now)))
 		}
 	}
+	return items
+}
+
+func (e *Export) attention() []string {
+	items := e.massLosses()
 	if e.Throttled > manyThrottled {
 		items = append(items, fmt.Sprintf("Cognito refused %s for their rate. "+
 			"The quota is shared with your applications: consider a lower cognitoTps.", count(e.Throttled, "call")))

@@ -115,7 +115,7 @@ func (s *Step) exported(ctx context.Context, event *step.Event) (Message, error)
 		Removed:            point.Removed,
 		GroupsRemoved:      point.RemovedBy[backup.KindGroup],
 		MembershipsRemoved: point.RemovedBy[backup.KindMembership],
-		First:              len(all) < 2,
+		First:              point.Previous == "",
 		Throttled:          point.Throttled,
 		Accepted:           point.Accepted,
 	}

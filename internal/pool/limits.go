@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -132,7 +133,12 @@ func (l *Limits) Wait(ctx context.Context, operation string) error {
 	limiter := l.limiter(operation, category)
 	l.calls[category]++
 	l.mu.Unlock()
-	return limiter.wait(ctx)
+	if err := limiter.wait(ctx); err != nil {
+		// The limiter says in its own words that the deadline comes before the
+		// turn; whoever decides on retries looks for the deadline.
+		return fmt.Errorf("wait for the quota of %s: %w (%w)", category, context.DeadlineExceeded, err)
+	}
+	return nil
 }
 
 // Observe tells the limiter how a call ended.

@@ -21,18 +21,23 @@ func withHolder(ctx context.Context, h *Holder) context.Context {
 // is sent only while the invocation provably holds its slot, and is given up
 // before another invocation may write. It stands inside the SDK's retryer and
 // the quota limits, so that neither waiting for a quota nor for a retry uses
-// the time up. A write that was given up is attempted again.
+// the time up. A write that was given up is attempted again. Listings of a
+// pool ask the lease too, lest an invocation whose execution was stopped uses
+// the quota beside the next one.
 func guardWrites(stack *middleware.Stack) error {
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("LeaseGuard",
 		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 			holder, held := ctx.Value(holderKey{}).(*Holder)
 			operation := awsmiddleware.GetOperationName(ctx)
-			if !held || !writes(operation) {
+			if !held || !writes(operation) && !lists(operation) {
 				return next.HandleFinalize(ctx, in)
 			}
 			until, err := holder.Verify(ctx)
 			if err != nil {
 				return middleware.FinalizeOutput{}, middleware.Metadata{}, err
+			}
+			if lists(operation) {
+				return next.HandleFinalize(ctx, in)
 			}
 			bounded, cancel := context.WithDeadline(ctx, until)
 			defer cancel()
@@ -55,6 +60,11 @@ func writes(operation string) bool {
 		return false
 	}
 	return strings.HasPrefix(operation, "Admin")
+}
+
+// lists says that an operation reads a pool page by page.
+func lists(operation string) bool {
+	return operation == "ListUsers" || operation == "ListUsersInGroup" || operation == "ListGroups"
 }
 
 // boundError says that a write was given up because the lease has to be

@@ -123,7 +123,7 @@ func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executio
 			return "", &OtherPoolError{Table: l.Table, Stored: held.UserPoolID, Given: userPoolID}
 		}
 		if held.Execution == execution {
-			return held.RunID, nil
+			return held.RunID, l.clear(ctx, execution, item)
 		}
 		if held.Execution != "" {
 			running, err := l.running(ctx, held, executions)
@@ -149,12 +149,6 @@ func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executio
 		if userPoolID != "" {
 			update = update.Set(expression.Name("userPoolId"), expression.Value(userPoolID))
 		}
-		unfinished := false
-		for name := range item {
-			if strings.HasPrefix(name, slotPrefix) {
-				unfinished, update = true, update.Remove(expression.Name(name))
-			}
-		}
 		_, err = l.update(ctx, update, condition, types.ReturnValueNone)
 		if lost := new(types.ConditionalCheckFailedException); errors.As(err, &lost) {
 			continue // somebody else was quicker: look again who it is
@@ -162,15 +156,32 @@ func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executio
 		if err != nil {
 			return "", fmt.Errorf("take the lease of the %s: %w", l.Workflow, err)
 		}
-		if unfinished {
-			// A function of the execution before did not end in order and may still
-			// be at work; by the end of the fence it has noticed.
-			if err := l.Sleep(ctx, fence); err != nil {
-				return "", fmt.Errorf("wait for execution %s to stop writing: %w", held.Execution, err)
-			}
-		}
-		return runID, nil
+		return runID, l.clear(ctx, execution, item)
 	}
+}
+
+// clear waits for functions of the execution before that did not end in order
+// and may still be at work, by the end of the fence they have noticed, and
+// removes their slots. Until then the slots stay, so that a repeated call waits too.
+func (l *Lease) clear(ctx context.Context, execution string, item map[string]types.AttributeValue) error {
+	var update expression.UpdateBuilder
+	unfinished := false
+	for name := range item {
+		if strings.HasPrefix(name, slotPrefix) {
+			unfinished, update = true, update.Remove(expression.Name(name))
+		}
+	}
+	if !unfinished {
+		return nil
+	}
+	if err := l.Sleep(ctx, fence); err != nil {
+		return fmt.Errorf("wait for the execution before to stop writing: %w", err)
+	}
+	_, err := l.update(ctx, update, expression.Name("execution").Equal(expression.Value(execution)), types.ReturnValueNone)
+	if err != nil {
+		return fmt.Errorf("clear the lease of the %s: %w", l.Workflow, err)
+	}
+	return nil
 }
 
 // nextRunID is now, or a millisecond after the run before when the clock of
@@ -245,11 +256,11 @@ func (l *Lease) Enter(ctx context.Context, execution, step, invocation string) (
 		return nil, fmt.Errorf("enter the lease of the %s: %w", l.Workflow, err)
 	}
 	h.verified = now
-	if before, unfinished := out.Attributes[h.slot]; unfinished {
-		if s, ok := before.(*types.AttributeValueMemberS); !ok || s.Value != invocation {
-			if err := l.Sleep(ctx, fence); err != nil {
-				return nil, fmt.Errorf("wait for the invocation before: %w", err)
-			}
+	// Our own id may stand there, when the answer to the update was lost and it
+	// was sent again: whose slot it was before, nobody knows any more.
+	if _, unfinished := out.Attributes[h.slot]; unfinished {
+		if err := l.Sleep(ctx, fence); err != nil {
+			return nil, fmt.Errorf("wait for the invocation before: %w", err)
 		}
 	}
 	return h, nil

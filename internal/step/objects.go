@@ -75,8 +75,8 @@ func (o *Objects) GetBytes(ctx context.Context, key string) ([]byte, error) {
 	}
 	defer out.Body.Close()
 	b, err := io.ReadAll(out.Body)
-	if err != nil {
-		return nil, fmt.Errorf("read object %s: %w", key, err)
+	if err != nil { // a connection that broke, which the SDK's retryer no longer sees
+		return nil, &TransientError{Err: fmt.Errorf("read object %s: %w", key, err)}
 	}
 	return b, nil
 }

@@ -37,7 +37,7 @@ func testTable(t *testing.T, table backup.Table) {
 			t.Fatalf("put %v: %t, %v; want %t", i.Key, done, err, want)
 		}
 	}
-	first := backup.Item{Key: backup.UserKey("1"), Content: []byte(`{"a":1}`), Hash: "h1", ValidFrom: "t1", LiveSince: "t1"}
+	first := backup.Item{Key: backup.UserKey("1"), Content: []byte(`{"a":1}`), Hash: "h1", ValidFrom: "t1"}
 	second := first
 	second.Content, second.ValidFrom = []byte(`{"a":2}`), "t2"
 	tombstone := second
@@ -59,7 +59,7 @@ func testTable(t *testing.T, table backup.Table) {
 		if err != nil || len(found) != 2 {
 			t.Fatalf("get: %d items, %v", len(found), err)
 		}
-		if got := found[first.Key]; got.DeletedAt != "t3" || got.ValidFrom != "t2" || got.LiveSince != "t1" || got.Hash != "h1" {
+		if got := found[first.Key]; got.DeletedAt != "t3" || got.ValidFrom != "t2" || got.Hash != "h1" {
 			t.Errorf("got %+v", got)
 		}
 		if got := string(found[large.Key].Content); !headOnly && got != string(large.Content) {

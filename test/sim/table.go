@@ -66,7 +66,7 @@ func (t *Table) ResetUsage() {
 func size(i *backup.Item) int {
 	n := len(i.ID) + len(i.Type) + len(i.Content) + len("idtypecontent")
 	for _, v := range []struct{ name, value string }{
-		{"hash", i.Hash}, {"validFrom", i.ValidFrom}, {"validTo", i.ValidTo}, {"liveSince", i.LiveSince}, {"deletedAt", i.DeletedAt},
+		{"hash", i.Hash}, {"validFrom", i.ValidFrom}, {"validTo", i.ValidTo}, {"deletedAt", i.DeletedAt},
 	} {
 		if v.value != "" {
 			n += len(v.name) + len(v.value)
@@ -137,7 +137,7 @@ func (t *Table) Put(ctx context.Context, item backup.Item, expect backup.Expecta
 		p = t.newPartition(item.ID)
 	}
 	item.ID, item.Type, item.Hash = p.id, t.text(item.Type), t.text(item.Hash)
-	item.ValidFrom, item.ValidTo, item.LiveSince, item.DeletedAt = t.text(item.ValidFrom), t.text(item.ValidTo), t.text(item.LiveSince), t.text(item.DeletedAt)
+	item.ValidFrom, item.ValidTo, item.DeletedAt = t.text(item.ValidFrom), t.text(item.ValidTo), t.text(item.DeletedAt)
 	item.Content = slices.Clip(item.Content)
 	if exists {
 		t.used.Bytes -= int64(size(&stored))
