@@ -239,6 +239,15 @@ func TestOneExecutionGoesOn(t *testing.T) {
 	if points != 1 {
 		t.Errorf("%d executions exported, want 1", points)
 	}
+	gaveWay := strings.Contains(deref(b.await(b.primary, arns[1]).Output), "Skipped")
+	if counted := strings.Contains(strings.Join(b.FunctionLogs("check-state-machine"), "\n"), `"Skipped":1`); counted != gaveWay {
+		t.Errorf("the scheduled execution gave way: %t, a metric says so: %t", gaveWay, counted)
+	}
+	for _, mail := range b.SNS(b.primary).Outbox() {
+		if strings.Contains(mail.Message, arns[1]) && strings.Contains(mail.Subject, "failed") {
+			t.Errorf("a mail about the skipped execution:\n%s", mail.Message)
+		}
+	}
 	stored, err := b.store(b.primary).RestorePoints(t.Context(), b.pool)
 	if err != nil || len(stored) != 1 {
 		t.Errorf("%d restore points, error %v; want 1", len(stored), err)
