@@ -286,7 +286,11 @@ func (r run) tidyUp(ctx context.Context) error {
 	runs := []run{r}
 	if !plan.Input.DryRun {
 		for _, e := range plan.Earlier {
-			runs = append(runs, r.of(e.Execution))
+			if done, err := r.completed(ctx, &plan, r.of(e.Execution)); err != nil {
+				return err
+			} else if done {
+				runs = append(runs, r.of(e.Execution))
+			}
 		}
 	}
 	for _, one := range slices.Backward(runs) {
@@ -300,4 +304,24 @@ func (r run) tidyUp(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// completed says that nobody is left whom an unfinished import created and
+// this one, now at its end, did not come to: it restored the same restore
+// point, and all of it.
+func (r run) completed(ctx context.Context, plan *Plan, e run) (bool, error) {
+	if plan.Input.Mode != MissingOnly { // the pool was empty
+		return true, nil
+	}
+	if plan.Input.chosen() {
+		return false, nil
+	}
+	var mine, theirs Frozen
+	if there, err := r.get(ctx, r.frozenKey(), &mine); err != nil || !there {
+		return false, err // an attempt before had removed the others when it removed this
+	}
+	if there, err := r.get(ctx, e.frozenKey(), &theirs); err != nil || !there {
+		return err == nil, err // it had come to nobody
+	}
+	return mine.AsOf == theirs.AsOf, nil
 }

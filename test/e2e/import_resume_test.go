@@ -63,6 +63,9 @@ func TestStoppedImport(t *testing.T) {
 			r := b.restore(second, nil)
 			b.proved(r)
 
+			// One user first: the others must not be forgotten over that.
+			b.restore(first, map[string]any{"Mode": "MISSING_ONLY", "Users": []string{b.source.Users[0].Username}})
+
 			resumed := b.restore(first, map[string]any{"Mode": "MISSING_ONLY"})
 			b.proved(resumed)
 			if len(resumed.after.Users) != len(r.after.Users) {
