@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"cognito-backup/internal/step"
 )
@@ -28,7 +29,17 @@ type apiWork struct {
 func (a *apiWork) run(ctx context.Context) (bool, error) {
 	open := a.choose(func(i int) bool { return a.Users[i].openAPI() })
 	passwords := a.choose(a.needsPassword) // of an attempt before
-	for {
+	select {
+	case a.beginning <- struct{}{}:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	begun := sync.OnceFunc(func() { <-a.beginning })
+	defer begun()
+	for half := len(open) / 2; ; {
+		if len(open) <= half {
+			begun()
+		}
 		batch := open[:min(len(open), apiBatch)]
 		open = open[len(batch):]
 		if len(batch) == 0 && len(passwords) == 0 {

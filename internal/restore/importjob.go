@@ -222,7 +222,7 @@ func (w *importer) csv(ctx context.Context, f *file) ([]byte, error) {
 // took tells when this one should end; without one before, or when it is late,
 // the wait grows with the time that the job has run.
 func (w *importer) patience(rows int) time.Duration {
-	const longest = 10 * time.Minute // a job may also fail early
+	const longest = 30 * time.Minute // a job may also fail early
 	run := w.Now().Sub(w.cursor.Begun)
 	left := time.Duration(rows)*w.cursor.PerRow - run
 	if left <= 0 {

@@ -72,7 +72,7 @@ type partial struct {
 // Run works on the files of the round until all chunks have results.
 func (s *ImportUsers) Run(ctx context.Context, slice *step.Slice) (step.Run, error) {
 	r := run{slice}
-	w := &importer{ImportUsers: s, run: r, round: slice.Event.Run.Round}
+	w := &importer{ImportUsers: s, run: r, round: slice.Event.Run.Round, beginning: make(chan struct{}, 1)}
 	if err := r.Objects.Get(ctx, r.planKey(), &w.plan); err != nil {
 		return step.Run{}, err
 	}
@@ -95,6 +95,10 @@ type importer struct {
 	cursor   importCursor
 	assigned map[string]bool
 	drained  bool // the queue has nothing more for this round
+	// beginning holds a token while users of the first half of a chunk are created
+	// by API: so two chunks are never both at their end, where one of the two
+	// quotas is not used.
+	beginning chan struct{}
 }
 
 func (w *importer) work(ctx context.Context) (step.Run, error) {
