@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +43,15 @@ func noteUnused(grants []iam.Grant) {
 // grant and no test has used. There must be none without an explanation.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// Workflows mostly wait, for quotas and leases: more of them side by side
+	// than there are processors, unless -parallel says otherwise.
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		if err := flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
+			panic(err)
+		}
+	}
 	code := m.Run()
 	all := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" && !testing.Short()
 	if all && code == 0 {
