@@ -262,7 +262,7 @@ func (f *freezer) recorded(ctx context.Context, entries []Entry) error {
 		if err := item.Decode(&before); err != nil {
 			return err
 		}
-		entries[i].NewSub = before.NewSub
+		entries[i].NewSub, entries[i].Open = before.NewSub, before.Open
 	}
 	return nil
 }
@@ -271,6 +271,7 @@ func (f *freezer) recorded(ctx context.Context, entries []Entry) error {
 type restoredContent struct {
 	NewSub     string `json:"newSub"`
 	RestoredAt string `json:"restoredAt"`
+	Open       bool   `json:"open,omitempty"` // a membership, flag or link could not be restored
 }
 
 func (f *freezer) inScope(u *pool.User) bool {

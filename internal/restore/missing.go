@@ -30,8 +30,12 @@ func (c *comparison) missing(plan *Plan, person uint32, e *Entry) (Entry, bool) 
 
 // unfinished says that the target's user is one that came back but was never
 // given what the old one had: a federated user who has signed in again, or
-// whom an import that was stopped had created. No import recorded it as done.
+// whom an import that was stopped had created. No import recorded it as done,
+// or one recorded that something of it failed.
 func (p *person) unfinished(e *Entry) bool {
+	if e.Open && p.sub == packSub(e.NewSub) {
+		return true
+	}
 	came := e.User.Status == pool.ExternalProvider || p.has.is(earlier)
 	return came && p.sub != packSub(e.User.Sub) && p.sub != packSub(e.NewSub)
 }

@@ -254,4 +254,6 @@ func TestMembershipsThatCannotBeAdded(t *testing.T) {
 			t.Errorf("no dead letter about %s, only %v", key, dead)
 		}
 	}
+	// The next import adds them, though user and group have been there all along.
+	b.proved(b.restore(r.pool, map[string]any{"Mode": "MISSING_ONLY"}))
 }
