@@ -120,18 +120,18 @@ func TestSlicesAndKills(t *testing.T) {
 	b.Cognito(b.primary).Settings().Update(func(v *cognito.Values) {
 		v.Paging[""] = cognito.PagingFaults{ShortEvery: 1, EmptyEvery: 3}
 	})
-	var kills []<-chan struct{}
+	kills := map[string]<-chan struct{}{}
 	for function, after := range map[string]int{
-		"export-users": 60, "list-groups": 12, "export-group-members": 40, "clean-up-backup-table": 6, "check-user-pool-config": 3,
+		"export-users": 60, "list-groups": 12, "export-group-members": 40, "clean-up-backup-table": 4, "check-user-pool-config": 3,
 	} {
-		kills = append(kills, b.KillAfter(function, after))
+		kills[function] = b.KillAfter(function, after)
 	}
 	id := b.export("{}")
-	for _, killed := range kills {
+	for function, killed := range kills {
 		select {
 		case <-killed:
 		default:
-			t.Error("a function was to be killed and made fewer calls")
+			t.Errorf("%s was to be killed and made fewer calls", function)
 		}
 	}
 	b.verify(id, b.source())
