@@ -108,6 +108,9 @@ func (w *importer) search(ctx context.Context, f *file) (*search, error) {
 	if s.Found == nil {
 		s.Found = map[string]*pool.User{}
 	}
+	if s.Chain.Done {
+		return s, nil
+	}
 	err := s.Chain.Follow(ctx, w.Expired, func(ctx context.Context, token *string) (*string, error) {
 		users, next, err := pool.UsersPage(ctx, w.API, w.plan.Target.ID, "", token)
 		for i := range users {
@@ -122,8 +125,8 @@ func (w *importer) search(ctx context.Context, f *file) (*search, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.Chain.Done {
-		return nil, w.put(ctx, key, s)
+	if err := w.put(ctx, key, s); err != nil || !s.Chain.Done {
+		return nil, err
 	}
 	return s, nil
 }
