@@ -56,6 +56,16 @@ func exported(t *testing.T, source *cognito.Seed, edits ...edit) *importBed {
 	return b
 }
 
+// export runs the ExportWorkflow and waits until the replica has all of it.
+func (b *importBed) export(input string) string {
+	b.t.Helper()
+	point := b.bed.export(input)
+	if err := b.Replicator().Drain(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+	return point
+}
+
 // target makes an empty pool in the secondary Region, like the source's.
 func (b *importBed) target(change ...func(*cognito.Seed)) string {
 	b.t.Helper()

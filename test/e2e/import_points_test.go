@@ -147,9 +147,6 @@ func TestLaggingReplica(t *testing.T) {
 			}
 			if older {
 				b.point = b.export("{}")
-				if err := b.Replicator().Drain(t.Context()); err != nil {
-					t.Fatal(err)
-				}
 			}
 			for i, u := range source.Users { // every user changes, so that the last export writes
 				if u.UserStatus != seed.External {
@@ -183,14 +180,46 @@ func TestLaggingReplica(t *testing.T) {
 	}
 }
 
+// TestMassDeletionThenDefaultRestore: 95 % of the users are deleted, an export
+// runs over it, and a restore with the pool's id alone brings everybody back,
+// also while the replica holds the suspect restore point only in part.
+func TestMassDeletionThenDefaultRestore(t *testing.T) {
+	t.Parallel()
+	for name, lagging := range map[string]bool{"replica up to date": false, "replica behind": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := exported(t, seed.Pool(seed.Options{Users: 100, Groups: 5, Seed: 37}))
+			if err := b.Replicator().Drain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for i, u := range b.source.Users {
+				if i%20 != 0 {
+					b.cognito(b.primary).deleteUser(b.pool, u.Username)
+				}
+			}
+			suspect := ""
+			if lagging {
+				suspect = b.exportWithHoles()
+			} else {
+				suspect = b.export("{}")
+			}
+			if p, err := b.store(b.primary).RestorePoint(t.Context(), b.pool, suspect); err != nil || !p.Suspect {
+				t.Fatalf("%+v, %v", p, err)
+			}
+			r := b.restore(b.target(), nil)
+			if r.report.RestorePoint != b.point {
+				t.Errorf("%s was restored, not %s", r.report.RestorePoint, b.point)
+			}
+			b.proved(r)
+		})
+	}
+}
+
 // exportWithHoles exports while the replica gets the commit record, but not all
 // of the records that the export wrote.
 func (b *importBed) exportWithHoles() string {
 	b.t.Helper()
 	point := b.export("{}")
-	if err := b.Replicator().Drain(b.t.Context()); err != nil {
-		b.t.Fatal(err)
-	}
 	b.Replicator().Stop()
 	replica := dynamodb.NewFromConfig(b.Config(b.secondary))
 	n := 0
