@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"cognito-backup/internal/step"
+	"cognito-backup/test/localaws"
+	"cognito-backup/test/localaws/cognito"
+	"cognito-backup/test/sim"
+)
+
+const prefix = "CognitoBackup"
+
+// importFunctions are the functions of an import that call Cognito.
+var importFunctions = []string{"check-new-user-pool", "scan-table", "import-users", "update-users", "verify-import"}
+
+// functionRun is what one function needed in one workflow.
+type functionRun struct {
+	Workflow, Function string
+	PeakRSS            int64 // bytes
+	Duration           time.Duration
+	Init               time.Duration // the longest cold start
+	Binary             int64         // bytes
+	MemoryMB           int
+}
+
+// functionsAt runs export, export and import of a pool of the given shape on
+// the testbed with the real functions as processes, without quotas, and says
+// what each needed. The table is the one of this package.
+func functionsAt(ctx context.Context, shape sim.Shape, assembly, source string) ([]functionRun, error) {
+	table, err := startTable()
+	if err != nil {
+		return nil, err
+	}
+	defer table.close()
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := edit(assembly, dir, func(handler string) map[string]string {
+		// Exports at the highest rate that there is, which decides how many pages are
+		// in memory at once. At that rate an import would take days.
+		tps := "30"
+		if slices.Contains(importFunctions, handler) {
+			tps = "5000"
+		}
+		return map[string]string{"COGNITO_TPS": tps, "SLICE_SECONDS": "600", "AWS_ENDPOINT_URL_DYNAMODB": table.endpoint()}
+	}); err != nil {
+		return nil, err
+	}
+	bed, err := localaws.Start(ctx, localaws.Options{Assembly: dir, Source: source, Factor: 1})
+	if err != nil {
+		return nil, err
+	}
+	defer bed.Close()
+	var primary, secondary, poolID string
+	for _, stack := range bed.Assembly().Stacks {
+		if stack.Matches("Primary") {
+			primary = stack.Region
+			for _, d := range stack.Template.Resources {
+				if e, ok := d.Properties["Environment"].(map[string]any); ok && d.Type == "AWS::Lambda::Function" {
+					if id, ok := e["Variables"].(map[string]any)["PRIMARY_USER_POOL_ID"].(string); ok {
+						poolID = id
+					}
+				}
+			}
+		} else {
+			secondary = stack.Region
+		}
+	}
+	for _, region := range []string{primary, secondary} {
+		bed.Cognito(region).Settings().NoQuotas()
+		bed.Cognito(region).Settings().Update(func(v *cognito.Values) { v.ImportRate, v.ImportStart = 0, 0 })
+	}
+	if _, err := bed.Cognito(primary).Seed(shape.Seed(poolID)); err != nil {
+		return nil, err
+	}
+	if err := bed.Deploy(ctx); err != nil {
+		return nil, err
+	}
+	r := &runner{bed: bed}
+	if err := r.run(ctx, primary, "-Primary", "ExportWorkflow", "first export", "{}"); err != nil {
+		return nil, err
+	}
+	if err := r.run(ctx, primary, "-Primary", "ExportWorkflow", "unchanged", "{}"); err != nil {
+		return nil, err
+	}
+	target, err := bed.Cognito(secondary).Seed(sim.Shape{}.Seed(secondary + "_Target"))
+	if err != nil {
+		return nil, err
+	}
+	input, err := json.Marshal(map[string]string{"NewUserPoolId": target})
+	if err != nil {
+		return nil, err
+	}
+	return r.functions, errors.Join(r.run(ctx, secondary, "-Secondary", "ImportWorkflow", "import", string(input)), violations(bed))
+}
+
+func violations(bed *localaws.Bed) error {
+	var errs []error
+	for _, v := range bed.Violations() {
+		errs = append(errs, errors.New("testbed: "+v))
+	}
+	return errors.Join(errs...)
+}
+
+type runner struct {
+	bed       *localaws.Bed
+	seen      int // invocations that belong to workflows before
+	functions []functionRun
+}
+
+func (r *runner) run(ctx context.Context, region, stack, workflow, label, input string) error {
+	states := r.bed.States(region)
+	arn, err := states.Start(r.bed.StateMachineARN(prefix+stack, workflow), "", input)
+	if err != nil {
+		return err
+	}
+	done, err := states.Wait(ctx, arn)
+	if err != nil {
+		return err
+	}
+	if done.Status != "SUCCEEDED" {
+		return fmt.Errorf("%s ended as %s: %s: %s", label, done.Status, done.Error, done.Cause)
+	}
+	binaries := map[string]localawsFunction{}
+	for _, f := range r.bed.Lambda().Functions() {
+		binaries[f.Name] = localawsFunction{f.Binary, f.MemoryMB}
+	}
+	at := map[string]int{}
+	all := r.bed.Lambda().Invocations()
+	for _, i := range all[r.seen:] {
+		name := strings.TrimPrefix(i.Function, prefix+"-")
+		if _, known := at[name]; !known {
+			at[name] = len(r.functions)
+			b := binaries[i.Function]
+			size := int64(0)
+			if info, err := os.Stat(b.path); err == nil {
+				size = info.Size()
+			}
+			r.functions = append(r.functions, functionRun{Workflow: label, Function: name, Binary: size, MemoryMB: b.memory})
+		}
+		f := &r.functions[at[name]]
+		f.PeakRSS = max(f.PeakRSS, i.PeakRSS)
+		f.Init = max(f.Init, i.Init)
+		f.Duration += i.Duration
+	}
+	r.seen = len(all)
+	var run step.Run
+	if err := json.Unmarshal([]byte(done.Output), &run); err != nil {
+		return err
+	}
+	return nil
+}
+
+type localawsFunction struct {
+	path   string
+	memory int
+}
+
+// edit copies an assembly with other environment variables and without its
+// schedule; a variable that no function has yet is added to all.
+func edit(from, to string, environment func(handler string) map[string]string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return fmt.Errorf("%w; run make synth first", err)
+	}
+	for _, entry := range entries {
+		source, err := filepath.Abs(filepath.Join(from, entry.Name()))
+		if err != nil {
+			return err
+		}
+		if !strings.HasSuffix(entry.Name(), ".template.json") {
+			if err := os.Symlink(source, filepath.Join(to, entry.Name())); err != nil {
+				return err
+			}
+			continue
+		}
+		b, err := os.ReadFile(source)
+		if err != nil {
+			return err
+		}
+		var template map[string]any
+		if err := json.Unmarshal(b, &template); err != nil {
+			return err
+		}
+		for _, r := range template["Resources"].(map[string]any) {
+			r := r.(map[string]any)
+			properties, _ := r["Properties"].(map[string]any)
+			switch r["Type"] {
+			case "AWS::Scheduler::Schedule":
+				properties["State"] = "DISABLED"
+			case "AWS::Lambda::Function":
+				variables, _ := properties["Environment"].(map[string]any)["Variables"].(map[string]any)
+				handler, _ := properties["Handler"].(string)
+				for name, value := range environment(handler) {
+					if _, used := variables[name]; used || strings.HasPrefix(name, "AWS_") {
+						variables[name] = value
+					}
+				}
+			}
+		}
+		if b, err = json.Marshal(template); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, entry.Name()), b, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// memoryTarget is what every step is to stay below up to a million users with
+// one group each; clean-up may grow by 16 bytes for each record beyond.
+const memoryTarget = 128 << 20
+
+// functions measures the real functions as processes.
+func functions(ctx context.Context, o *options) ([]row, error) {
+	var peaks, starts []row
+	cold := map[string]functionRun{}
+	for _, users := range o.processes {
+		shape := sim.Shape{Users: users, GroupsEach: 1}
+		all, err := functionsAt(ctx, shape, "cdk.out", ".")
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", shape, err)
+		}
+		for _, f := range all {
+			fmt.Fprintf(os.Stderr, "%s, %s: %s %.1f MiB, %s\n", shape, f.Workflow, f.Function, float64(f.PeakRSS)/(1<<20), f.Duration.Round(time.Millisecond))
+			if !slices.Contains([]string{"check-state-machine", "check-user-pool-config", "check-new-user-pool", "send-message"}, f.Function) {
+				peaks = append(peaks, row{"peak memory: " + f.Function, fmt.Sprintf("%s users, one group each, %s", number(users), f.Workflow),
+					fmt.Sprintf("%.1f MiB", float64(f.PeakRSS)/(1<<20)), fmt.Sprintf("128 MiB (has %d)", f.MemoryMB), ratio(float64(f.PeakRSS) / memoryTarget), ""})
+			}
+			if f.Init > cold[f.Function].Init {
+				cold[f.Function] = f
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(cold)) {
+		starts = append(starts, row{What: "cold start on this machine: " + name, Case: fmt.Sprintf("binary of %.1f MB", float64(cold[name].Binary)/1e6),
+			Measured: fmt.Sprintf("%d ms", cold[name].Init.Milliseconds())})
+	}
+	slices.SortStableFunc(peaks, func(a, b row) int { return strings.Compare(a.What, b.What) })
+	return append(peaks, starts...), nil
+}

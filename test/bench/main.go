@@ -1,0 +1,161 @@
+// Command bench measures what the project promises: rates against quotas,
+// durations against the floors that quotas set, what DynamoDB, Lambda and Step
+// Functions bill, and the memory of every function. It prints one Markdown
+// table and keeps it in docs/benchmarks.md.
+//
+// Durations and rates come from simulations in virtual time (test/sim) and are
+// the same on every machine. Memory and cold starts are those of the real
+// functions as processes on the testbed.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"cognito-backup/test/figures"
+)
+
+// cache is where the outcome of each part is kept, so that one can be measured
+// again without the others.
+const cache = ".build/bench"
+
+// row is one line of the table.
+type row struct {
+	What, Case      string
+	Measured, Bound string
+	Ratio           string
+	Retired         string // what the retired solution published
+}
+
+// part is a part of the measurements.
+type part struct {
+	name    string
+	measure func(context.Context, *options) ([]row, error)
+}
+
+var parts = []part{
+	{"simulation", simulate},
+	{"rates", rates},
+	{"cost", cost},
+	{"functions", functions},
+}
+
+type options struct {
+	sizes     []int // pools to simulate
+	processes []int // pools to run the real functions on
+	into      string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	sizes := flag.String("sizes", "10000,100000,1000000", "users of the pools to simulate")
+	processes := flag.String("processes", "10000,100000", "users of the pools to run the real functions on")
+	only := flag.String("only", "", "parts to measure again, of simulation, rates, cost, functions; the others keep their figures")
+	o := &options{}
+	flag.StringVar(&o.into, "into", "docs/benchmarks.md", "file that keeps the table; empty for none")
+	flag.Parse()
+	var err error
+	if o.sizes, err = numbers(*sizes); err != nil {
+		return err
+	}
+	if o.processes, err = numbers(*processes); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return err
+	}
+	var all []measured
+	for _, p := range parts {
+		m := measured{Part: p.name}
+		if *only == "" || slices.Contains(strings.Split(*only, ","), p.name) {
+			fmt.Fprintf(os.Stderr, "measuring: %s\n", p.name)
+			if m.Rows, err = p.measure(ctx, o); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			m.Origin = figures.Origin()
+			if err := save(&m); err != nil {
+				return err
+			}
+		} else if err := load(&m); err != nil {
+			return err
+		}
+		all = append(all, m)
+	}
+	text := render(all)
+	fmt.Print(text)
+	if o.into == "" {
+		return nil
+	}
+	return figures.Put(o.into, "bench", text)
+}
+
+func numbers(list string) ([]int, error) {
+	var all []int
+	for _, s := range strings.Split(list, ",") {
+		if s == "" {
+			continue
+		}
+		n, err := strconv.Atoi(s)
+		if err != nil || n <= 0 {
+			return nil, fmt.Errorf("%q is no number of users", s)
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+// measured is the outcome of a part.
+type measured struct {
+	Part   string
+	Origin string // machine, date, commit
+	Rows   []row
+}
+
+func (m *measured) file() string { return filepath.Join(cache, m.Part+".json") }
+
+func save(m *measured) error {
+	b, err := json.MarshalIndent(m, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(m.file(), b, 0o644)
+}
+
+func load(m *measured) error {
+	b, err := os.ReadFile(m.file())
+	if err != nil {
+		return fmt.Errorf("%s has not been measured on this machine yet: %w", m.Part, err)
+	}
+	return json.Unmarshal(b, m)
+}
+
+func render(all []measured) string {
+	var b strings.Builder
+	for _, m := range all {
+		fmt.Fprintf(&b, "- %s: %s\n", m.Part, m.Origin)
+	}
+	b.WriteString("\n| what | case | measured | floor, ceiling or target | ratio | retired solution |\n|---|---|---:|---:|---:|---:|\n")
+	for _, m := range all {
+		for _, r := range m.Rows {
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.What, r.Case, r.Measured, r.Bound, r.Ratio, r.Retired)
+		}
+	}
+	return b.String()
+}

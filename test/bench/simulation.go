@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"cognito-backup/test/sim"
+)
+
+const (
+	// csvRate is how many users a second an import job is assumed to handle. AWS
+	// documents no such figure; the retired solution's benchmarks imply this one.
+	csvRate = 35
+	// most is the CognitoTPS at which every quota is used up; the product asks for
+	// no more than a quota that cannot be raised.
+	most = 50
+)
+
+// outcomes carries simulations out, in a test binary because virtual time is
+// to be had in tests only.
+func outcomes(ctx context.Context, name string, cases []sim.Case) ([]sim.Outcome, error) {
+	binary, err := filepath.Abs(filepath.Join(cache, "sim.test"))
+	if err != nil {
+		return nil, err
+	}
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, "./test/sim")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return nil, fmt.Errorf("build the simulation: %w", err)
+	}
+	list, into := filepath.Join(cache, name+"-cases.json"), filepath.Join(cache, name+"-outcomes.jsonl")
+	b, err := json.Marshal(cases)
+	if err == nil {
+		err = os.WriteFile(list, b, 0o644)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if list, err = filepath.Abs(list); err != nil {
+		return nil, err
+	}
+	if into, err = filepath.Abs(into); err != nil {
+		return nil, err
+	}
+	run := exec.CommandContext(ctx, binary, "-test.run", "^TestCases$", "-test.v", "-test.timeout", "0", "-cases", list, "-outcomes", into)
+	run.Dir = "test/sim"
+	run.Stdout, run.Stderr = os.Stderr, os.Stderr
+	if err := run.Run(); err != nil {
+		return nil, fmt.Errorf("simulate: %w", err)
+	}
+	return read(into)
+}
+
+func read(file string) ([]sim.Outcome, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var all []sim.Outcome
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var o sim.Outcome
+		if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
+			return nil, err
+		}
+		all = append(all, o)
+	}
+	return all, lines.Err()
+}
+
+// shards is how an export at that rate is set up: beyond what one cursor can
+// do at the latency assumed, users are listed in shards.
+func shards(tps int) int {
+	if tps > 10 {
+		return 16
+	}
+	return 1
+}
+
+// retired are the published minutes of the retired solution at CognitoTPS 10,
+// export and restore, by users and groups each.
+var retired = map[sim.Shape][2]float64{
+	{Users: 10_000}: {2.62, 8.13}, {Users: 10_000, GroupsEach: 1}: {4.76, 29.24},
+	{Users: 100_000}: {21.82, 56.31}, {Users: 100_000, GroupsEach: 1}: {40.26, 290.24},
+}
+
+// simulate measures durations against the floors that the quotas set.
+func simulate(ctx context.Context, o *options) ([]row, error) {
+	var cases []sim.Case
+	for _, users := range o.sizes {
+		for _, each := range []int{0, 1, 20} {
+			if users*each > 3_000_000 {
+				continue // days of simulated time and hours of real; there is -sizes for whoever has them
+			}
+			for _, tps := range []int{10, most} {
+				c := sim.Case{Shape: sim.Shape{Users: users, GroupsEach: each}, TPS: tps, Shards: shards(tps), CSVRate: csvRate, Latency: sim.Typical()}
+				cases = append(cases, c)
+				if users <= 100_000 {
+					c.CSVRate = 0
+					cases = append(cases, c)
+				}
+			}
+		}
+	}
+	all, err := outcomes(ctx, "simulation", cases)
+	if err != nil {
+		return nil, err
+	}
+	return simulated(all), nil
+}
+
+func simulated(all []sim.Outcome) []row {
+	var exports, restores, machines []row
+	done := map[string]bool{}
+	for _, o := range all {
+		name := describe(o.Shape, o.TPS)
+		published := [2]string{}
+		if p, ok := retired[o.Shape]; ok && o.TPS == 10 {
+			published = [2]string{minutes(p[0]), minutes(p[1])}
+		}
+		if !done[name] {
+			done[name] = true
+			exports = append(exports, row{"export", name + plural(o.Shards, ", %d shards"), took(o.Export.Duration), took(o.ExportFloor), ratio(o.ExportRatio()), published[0]})
+			machines = append(machines, machine("export", name, o.Export))
+		}
+		with := fmt.Sprintf(", CSV at %g users/s", o.CSVRate)
+		if o.CSVRate == 0 {
+			with, published[1] = ", all users by API", ""
+		}
+		restores = append(restores, row{"restore", name + with, took(o.Restore.Duration), took(o.RestoreFloor), ratio(o.RestoreRatio()), published[1]})
+		machines = append(machines, machine("restore", name+with, o.Restore))
+	}
+	return slices.Concat(exports, restores, machines)
+}
+
+func machine(what, name string, e *sim.Execution) row {
+	return row{What: "Step Functions: " + what, Case: name, Bound: "25,000 events, 256 KiB",
+		Measured: fmt.Sprintf("%s transitions, %s events, largest payload %s bytes", number(e.Transitions), number(e.Events), number(e.LargestPayload))}
+}
+
+func describe(s sim.Shape, tps int) string {
+	rate := fmt.Sprintf("CognitoTPS %d", tps)
+	if tps == most {
+		rate = "quota maximum"
+	}
+	return fmt.Sprintf("%s users, %s, %s", number(s.Users), groups(s.GroupsEach), rate)
+}
+
+func groups(each int) string {
+	switch each {
+	case 0:
+		return "no groups"
+	case 1:
+		return "one group each"
+	}
+	return fmt.Sprintf("%d groups each", each)
+}
+
+func plural(n int, format string) string {
+	if n <= 1 {
+		return ""
+	}
+	return fmt.Sprintf(format, n)
+}
+
+func minutes(m float64) string { return took(time.Duration(m * float64(time.Minute))) }
+
+// took writes a duration with three digits or more.
+func took(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%.2f d", d.Hours()/24)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%.2f h", d.Hours())
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%.2f min", d.Minutes())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+func ratio(r float64) string { return fmt.Sprintf("%.3f", r) }
+
+// number writes n with commas between thousands.
+func number[N int | int64](n N) string {
+	s := fmt.Sprint(n)
+	var parts []string
+	for len(s) > 3 {
+		parts = append([]string{s[len(s)-3:]}, parts...)
+		s = s[:len(s)-3]
+	}
+	return strings.Join(append([]string{s}, parts...), ",")
+}
+
+// rates measures calls a second against the ceilings.
+func rates(ctx context.Context, _ *options) ([]row, error) {
+	var cases []sim.Case
+	for _, shards := range []int{1, 16} {
+		for _, tps := range []int{1, 5, 10, 30} {
+			for _, latency := range []time.Duration{20, 100, 200} {
+				l := sim.Typical()
+				l.Cognito = latency * time.Millisecond
+				cases = append(cases, sim.Case{Shape: sim.Shape{Users: 50_000, GroupsEach: 1}, TPS: tps, Shards: shards, Latency: l, ExportOnly: true})
+			}
+		}
+	}
+	exports := len(cases)
+	for _, tps := range []int{1, 5, 10, 25} {
+		cases = append(cases, sim.Case{Shape: sim.Shape{Users: 2000, GroupsEach: 4}, TPS: tps, Shards: 1, CSVRate: csvRate, Latency: sim.Typical()})
+	}
+	all, err := outcomes(ctx, "rates", cases)
+	if err != nil {
+		return nil, err
+	}
+	var users, members, added []row
+	for _, o := range all[:exports] {
+		latency := o.Latency.Cognito
+		name := fmt.Sprintf("CognitoTPS %d, %s, %d shard%s", o.TPS, latency, o.Shards, map[bool]string{true: "s"}[o.Shards > 1])
+		// One cursor makes one call after the other: no more than 1/latency.
+		ceiling, bound := float64(o.TPS), ""
+		if cursors := float64(o.Shards) / latency.Seconds(); cursors < ceiling {
+			ceiling, bound = cursors, " (one cursor)"
+		}
+		calls := o.Spans["ListUsers"].Rate()
+		users = append(users, row{"export: ListUsers calls/s", name, fmt.Sprintf("%.2f (%.0f users/s)", calls, calls*float64(o.Users)/float64(o.Spans["ListUsers"].Calls)),
+			fmt.Sprintf("%.2f%s", ceiling, bound), ratio(calls / ceiling), ""})
+		if o.Shards == 1 {
+			calls = o.Spans["ListUsersInGroup"].Rate()
+			members = append(members, row{"export: ListUsersInGroup calls/s", fmt.Sprintf("CognitoTPS %d, %s, %d groups of %d", o.TPS, latency, o.Shape.Groups(), o.Users/o.Shape.Groups()),
+				fmt.Sprintf("%.2f (%.0f memberships/s)", calls, calls*float64(o.Memberships())/float64(o.Spans["ListUsersInGroup"].Calls)), fmt.Sprintf("%d.00", o.TPS), ratio(calls / float64(o.TPS)), ""})
+		}
+	}
+	for _, o := range all[exports:] {
+		calls := o.Spans["AdminAddUserToGroup"].Rate()
+		published := ""
+		if o.TPS == 10 {
+			published = "7–8"
+		}
+		added = append(added, row{"restore: memberships added/s", fmt.Sprintf("CognitoTPS %d, %s", o.TPS, o.Latency.Cognito), fmt.Sprintf("%.2f", calls), fmt.Sprintf("%d.00", o.TPS), ratio(calls / float64(o.TPS)), published})
+	}
+	return slices.Concat(users, members, added), nil
+}
