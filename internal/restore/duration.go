@@ -82,7 +82,20 @@ func (c *checker) duration() {
 func (c *checker) fits(e Estimate) bool {
 	slice := time.Duration(max(1, c.SliceSeconds)) * time.Second
 	loops := e.Users/slice + e.Memberships/slice + e.Verify/slice + 100
+	if e.Users > e.Memberships { // UpdateUsers waits for users
+		loops += time.Duration(waits(e.Users))
+	}
 	return int64(loops)*eventsPerLoop < maxEvents && e.Total() < maxExecution
+}
+
+// waits is how often UpdateUsers waits at most in the time that creating the
+// users takes, by updater.patience.
+func waits(users time.Duration) int {
+	n := 0
+	for run := time.Duration(0); run < users; n++ {
+		run += idleFor(run)
+	}
+	return n
 }
 
 // roughly writes a duration with its two largest units.

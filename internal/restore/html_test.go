@@ -122,6 +122,12 @@ func TestPlansThatFitNoExecution(t *testing.T) {
 	if !c.fits(estimate(1_000_000, 0, 100, 1_000_000, 1)) {
 		t.Error("a million memberships at one a second take 12 days, which fits")
 	}
+	if n := waits(30 * 24 * time.Hour); n < 500 || n > 1500 {
+		t.Errorf("UpdateUsers waits %d times for users who take 30 days", n)
+	}
+	if !c.fits(Estimate{Users: 5 * 24 * time.Hour}) || c.fits(Estimate{Users: 9 * 24 * time.Hour}) {
+		t.Error("waiting for users takes events, too")
+	}
 	if c.fits(estimate(1_000_000, 0, 100, 10_000_000, 1)) {
 		t.Error("ten million at one a second take 116 days, whose loops do not fit into 25,000 events")
 	}

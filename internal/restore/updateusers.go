@@ -143,9 +143,10 @@ func (u *updater) update(ctx context.Context) (step.Run, error) {
 // patience is how many seconds to wait for chunks that users are still being
 // created of: it grows with the time that the import has run, so that waiting
 // costs little of it, and no more history events than an execution has.
-func (u *updater) patience() int {
-	run := int(time.Since(u.StartTime).Seconds())
-	return max(1, min(run/32, 60), run/240)
+func (u *updater) patience() int { return int(idleFor(time.Since(u.StartTime)).Seconds()) }
+
+func idleFor(run time.Duration) time.Duration {
+	return max(time.Second, min(run/32, time.Minute), run/128).Truncate(time.Second)
 }
 
 // feed hands chunks to those who work on them: chunks begun before, those that
