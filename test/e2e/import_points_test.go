@@ -198,7 +198,7 @@ func TestMassDeletionThenDefaultRestore(t *testing.T) {
 				}
 			}
 			if lagging { // changes arrive one by one and late, and at some time no more
-				b.Replicator().SetLag(time.Second, 5*time.Second)
+				b.Replicator().SetLag(0, 2*time.Minute)
 			}
 			suspect := b.export("{}")
 			if lagging {
