@@ -37,7 +37,7 @@ func (w *importer) create(ctx context.Context, e *Entry, result userResult) (use
 		result.Outcome, result.Reason, result.Detail = Failed, reason, code
 		return result, nil
 	}
-	return result, fmt.Errorf("create the user of %s: %w", e.User.Sub, err)
+	return result, fmt.Errorf("create the user of %s: %w", e.User.Sub, withoutValue(err))
 }
 
 func attributeTypes(attributes map[string]string) []types.AttributeType {
@@ -157,11 +157,17 @@ func (w *importer) holders(ctx context.Context, e *Entry) ([]pool.User, error) {
 	}
 	var found []pool.User
 	for name, value := range filters {
+		if len([]rune(filter(name, value))) > maxFilter {
+			continue // verification, which lists everybody, will say who it is
+		}
 		in := &idp.ListUsersInput{UserPoolId: &w.plan.Target.ID, Limit: aws.Int32(pool.PageSize), Filter: aws.String(filter(name, value))}
 		for {
 			out, err := w.API.ListUsers(ctx, in)
+			if isCode(err, "InvalidParameterException") {
+				break // nobody is found by a value that cannot be asked for
+			}
 			if err != nil {
-				return nil, fmt.Errorf("look for the holder of a name: %w", err)
+				return nil, fmt.Errorf("look for the holder of a name: %w", withoutValue(err))
 			}
 			for _, u := range out.Users {
 				found = append(found, pool.FromUserType(u))
@@ -176,6 +182,29 @@ func (w *importer) holders(ctx context.Context, e *Entry) ([]pool.User, error) {
 	// Those who only share an address that they have not verified hold nothing.
 	return slices.DeleteFunc(found, func(u pool.User) bool { return !w.rules.inTheWay(&e.User, &u) }), nil
 }
+
+// maxFilter is how long a filter of ListUsers may be (API reference, UserFilterType).
+const maxFilter = 256
+
+// withoutValue keeps of Cognito's answers only the code: the message may repeat
+// the value that was looked for.
+func withoutValue(err error) error {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return err
+	}
+	return &codeError{code: api.ErrorCode(), error: err}
+}
+
+// codeError is an error of which only the code is shown. What it wraps still
+// decides whether it is tried again.
+type codeError struct {
+	code string
+	error
+}
+
+func (e *codeError) Error() string { return e.code }
+func (e *codeError) Unwrap() error { return e.error }
 
 // inTheWay says that the target's user keeps the other from being created.
 func (r *Rules) inTheWay(source, target *pool.User) bool {
