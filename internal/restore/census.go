@@ -99,7 +99,7 @@ const (
 	sawSame             // every comparable attribute as in the restore point
 	sawLinks            // every linked identity
 	sawTaken            // somebody else holds the name
-	sawTwice            // two users of the target could be this person
+	sawTwice            // two users of the target could be this person, or one could be this or another
 )
 
 // status is a user's status in a byte.
@@ -273,9 +273,13 @@ func (c *census) fingerprint(attributes map[string]string) uint64 {
 // observe records a user of the target and says which person it is, if any.
 func (c *census) observe(u *pool.User) (uint32, bool) {
 	best := ref{proof: NoProof}
+	var rivals []uint32 // those whom u proves to be as well as best
 	better := func(r ref) {
-		if best.proof == NoProof || r.proof < best.proof {
-			best = r
+		switch {
+		case best.proof == NoProof || r.proof < best.proof:
+			best, rivals = r, nil
+		case r.proof == best.proof && r.person != best.person:
+			rivals = append(rivals, r.person)
 		}
 	}
 	for _, proof := range c.rules.proofs(u) {
@@ -291,7 +295,14 @@ func (c *census) observe(u *pool.User) (uint32, bool) {
 			})
 		}
 	}
-	matched := best.proof != NoProof && c.claim(best, u)
+	matched := best.proof != NoProof && len(rivals) == 0 && c.claim(best, u)
+	if len(rivals) > 0 { // somebody must decide who of them it is
+		for _, person := range append(rivals, best.person) {
+			if p := &c.people[person]; p.proof == NoProof || p.proof >= best.proof {
+				p.saw |= sawTwice
+			}
+		}
+	}
 	if u.Status != pool.ExternalProvider {
 		for _, name := range c.rules.names(u, u.Username) {
 			c.find(c.held, name, func(r ref) {

@@ -151,6 +151,28 @@ func TestCensusAmbiguity(t *testing.T) {
 	}
 }
 
+// TestCensusRivals: one user of the target could be either of two people, who
+// both get nothing then.
+func TestCensusRivals(t *testing.T) {
+	al := Entry{User: user(pool.Confirmed, "al", "email=a@b.c", "email_verified=true")}
+	bo := Entry{User: user(pool.Confirmed, "bo", "email=a@b.c", "email_verified=true")}
+	bo.User.Sub = "22222222-9999-4999-8999-999999999999"
+	c := testCensus(testRules(emailAlias, noSelfSignUp), al, bo)
+	either := other(pool.Confirmed, "ca", "email=a@b.c", "email_verified=true")
+	if _, matched := c.observe(&either); matched {
+		t.Error("matched")
+	}
+	comparison := &comparison{census: c, at: &position{}}
+	for i, e := range []Entry{al, bo} {
+		if p := c.people[i]; p.proof != NoProof || p.saw&sawTwice == 0 {
+			t.Errorf("%+v", p)
+		}
+		if _, create := comparison.missing(&Plan{}, uint32(i), &e); create {
+			t.Errorf("%s would be created beside the user who may be the same", e.User.Username)
+		}
+	}
+}
+
 func TestCensusTakenNames(t *testing.T) {
 	c := testCensus(testRules(selfSignUp), Entry{User: user(pool.Confirmed, "al")})
 	squatter := other(pool.Unconfirmed, "al")

@@ -10,13 +10,13 @@ import (
 // target has. It creates and adds; it changes and removes nothing.
 func (c *comparison) missing(plan *Plan, person uint32, e *Entry) (Entry, bool) {
 	p := &c.census.people[person]
+	if p.saw&sawTwice != 0 {
+		return Entry{}, false
+	}
 	if p.proof == NoProof {
 		// Federated users come back by themselves; a name that somebody else holds
 		// is a conflict, which verification reports.
 		return *e, e.User.Status != pool.ExternalProvider && p.saw&sawTaken == 0
-	}
-	if p.saw&sawTwice != 0 {
-		return Entry{}, false
 	}
 	all := plan.Input.Memberships == AllMemberships || p.unfinished(e)
 	add := c.toAdd(person, e, func(i int, group uint16) bool {
