@@ -15,6 +15,7 @@ import (
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
 )
 
 // ended is when the listing of a restore point ended.
@@ -200,15 +201,18 @@ func TestMassDeletionThenDefaultRestore(t *testing.T) {
 			if lagging { // changes arrive one by one and late, and at some time no more
 				b.Replicator().SetLag(0, 2*time.Minute)
 			}
-			suspect := b.export("{}")
+			if e := b.run(b.primary, "ExportWorkflow", "{}"); e.Status != sfntypes.ExecutionStatusSucceeded {
+				b.fail(e)
+			}
 			if lagging {
 				if b.Replicator().Pending() == 0 {
 					t.Fatal("the replica has caught up")
 				}
 				b.Replicator().Stop()
 			}
-			if p, err := b.store(b.primary).RestorePoint(t.Context(), b.pool, suspect); err != nil || !p.Suspect {
-				t.Fatalf("%+v, %v", p, err)
+			points, err := b.store(b.primary).RestorePoints(t.Context(), b.pool)
+			if err != nil || len(points) != 2 || !points[0].Suspect {
+				t.Fatalf("%+v, %v", points, err)
 			}
 			r := b.restore(b.target(), nil)
 			if r.report.RestorePoint != b.point {
