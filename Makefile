@@ -171,23 +171,37 @@ lint: setup ## gofmt, go vet, staticcheck, layer rules, links of the documentati
 	go tool depguard ./...
 	go test -run TestLinks ./test/docs
 
-# The tests that print figures.
-measured := TestLimits|TestMembershipRate|TestPlanOfTheLargestPools|TestSmallPool|TestTenThousandGroups|TestUnchangedPoolCausesNoWrites
+# What bench measures; BENCH="-sizes 10000 -processes 10000" is a quick one, and
+# -only simulation,rates,cost,functions measures parts again.
+BENCH ?=
 
 .PHONY: bench
-bench: setup synth ## measurements: rates, sizes, durations
-	go test -count=1 -p 1 -v -timeout 60m -run '$(measured)' ./internal/export ./internal/pool ./test/sim ./test/e2e \
-		| grep -E '^(ok|FAIL|panic|--- FAIL|=== RUN)|_test.go:'
+bench: setup synth ## measurements: rates, durations, cost, memory, in docs/benchmarks.md
+	@mkdir -p .build
+	@go build -o .build/bench-figures ./test/bench
+	@.build/bench-figures $(BENCH)
 
-# The tests that kill, throttle, lag and race, again and again, and the property
-# tests with many more sequences than `make test` has time for.
-hostile := Crash|Fault|Kill|Lagging|Oddities|Outlive|Race|Squatters|Stopped
+# How many runs a fault campaign has. Each has a seed of its own, from SEED on.
+RUNS ?= 20
 
 .PHONY: faults
-faults: setup synth ## the long fault tests: kills, throttling, lag, again and again
+faults: setup synth ## exports and imports under drawn faults; RUNS=200, or RUNS=1 SEED=<seed> to replay one
+	@mkdir -p .build
+	@go build -o .build/faults ./test/faults
+	@.build/faults -runs $(RUNS) -seed $(SEED) -into docs/benchmarks.md
+
+# How long each fuzz target runs.
+FUZZTIME ?= 60s
+
+.PHONY: fuzz
+fuzz: setup ## what reads foreign input, fed with anything; histories of a pool, drawn at random
+	@grep -rl --include=fuzz_test.go --include=csv_test.go '^func Fuzz' internal stacks test/fuzz | sort | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$file); do \
+			echo "$$target of $$(dirname $$file)"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
+		done; \
+	done
 	go test -count=1 -timeout 60m -run 'TestEveryRestorePoint|TestRecordsOfAChangingPool' -rapid.checks=2000 ./internal/export
-	go test -count=3 -p 1 -timeout 120m -run '$(hostile)' ./internal/export ./test/e2e
-	go test -count=3 -timeout 60m -run TestDemoRestoresEverything ./test/demo
 
 .PHONY: clean
 clean: ## remove what was built (not node_modules, not the Go caches)

@@ -16,7 +16,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"cognito-backup/test/figures"
 )
+
+// worthKeeping is how many runs make a campaign of which the outcome is kept.
+const worthKeeping = 100
 
 func main() {
 	c := campaign{assembly: "cdk.out", source: "."}
@@ -24,11 +29,19 @@ func main() {
 	flag.Uint64Var(&c.seed, "seed", 1, "seed of the first run; each run's is one more than that of the run before")
 	flag.IntVar(&c.parallel, "parallel", 2, "runs side by side")
 	flag.BoolVar(&c.verbose, "v", false, "say what each run does")
+	into := flag.String("into", "", fmt.Sprintf("file that keeps the outcome, if there were %d runs or more", worthKeeping))
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	result := c.carryOut(ctx, os.Stdout)
 	fmt.Print(result.report())
+	if *into != "" && result.runs >= worthKeeping {
+		text := fmt.Sprintf("`make faults RUNS=%d SEED=%d` on %s:\n\n%s", c.runs, c.seed, figures.Origin(), result.report())
+		if err := figures.Put(*into, "faults", text); err != nil {
+			fmt.Fprintln(os.Stderr, "faults:", err)
+			os.Exit(1)
+		}
+	}
 	if !result.clean() {
 		os.Exit(1)
 	}

@@ -29,9 +29,9 @@ import (
 const (
 	prefix   = "CognitoBackup"
 	table    = prefix + "-BackupTable"
-	faster   = 20              // waits, import jobs and schedules
+	faster   = 20               // waits, import jobs and schedules
 	patience = 10 * time.Minute // for one execution
-	attempts = 4               // of a workflow, the last without troubles
+	attempts = 4                // of a workflow, the last without troubles
 )
 
 // run is one run of a campaign.
