@@ -49,7 +49,7 @@ func (w *importer) job(ctx context.Context, f *file) (*jobEnd, error) {
 	if f.Rows == 0 || w.cursor.NoCSV != "" {
 		return &jobEnd{None: true}, nil
 	}
-	for w.cursor.Tries < maxTries {
+	for w.cursor.Tries-w.cursor.Waits < maxTries {
 		j, err := w.findJob(ctx)
 		if err != nil {
 			return w.withoutJob(ctx, err)
@@ -85,9 +85,13 @@ func (w *importer) job(ctx context.Context, f *file) (*jobEnd, error) {
 				}
 			}
 		}
-		// Expired, or its address has: another job.
+		// Expired, or its address has: another job. That it could not start in time
+		// because somebody else's ran is no failure of the file.
 		w.cursor.Tries++
-		w.cursor.Job = ""
+		if w.cursor.Waited {
+			w.cursor.Waits++
+		}
+		w.cursor.Job, w.cursor.Waited = "", false
 	}
 	return &jobEnd{None: true}, nil
 }
@@ -178,6 +182,10 @@ func (w *importer) startJob(ctx context.Context, f *file, j *types.UserImportJob
 func (w *importer) withoutJob(ctx context.Context, err error) (*jobEnd, error) {
 	var api smithy.APIError
 	if errors.As(err, &api) && otherJob(api) {
+		w.cursor.Waited = true
+		if w.cursor.Begun.IsZero() {
+			w.cursor.Begun = w.Now() // of the wait, so that it grows
+		}
 		return nil, nil // one active job per account: wait as for our own
 	}
 	if !noImportTool(err) {

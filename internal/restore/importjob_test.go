@@ -200,3 +200,22 @@ func TestUpload(t *testing.T) {
 		t.Errorf("%v after %d requests", err, requests)
 	}
 }
+
+// TestWaitingForSomebodyElsesJob: however long it takes, the file's users do
+// not go by API for it.
+func TestWaitingForSomebodyElsesJob(t *testing.T) {
+	f := &fakeJobs{}
+	w := jobImporter(t, f)
+	f.startOf = &types.UserImportInProgressException{Message: aws.String("another one")}
+	for range 10 {
+		end, err := w.job(t.Context(), &file{Rows: 10})
+		if end != nil || err != nil {
+			t.Fatal(end, err)
+		}
+		f.now = f.now.Add(time.Hour) // the address expires
+	}
+	f.startOf = nil
+	if end, err := w.job(t.Context(), &file{Rows: 10}); end != nil || err != nil || f.jobs[0].Status != types.UserImportJobStatusTypePending {
+		t.Errorf("%+v, %v, the job is %s", end, err, f.jobs[0].Status)
+	}
+}

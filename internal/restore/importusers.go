@@ -47,6 +47,8 @@ type importCursor struct {
 	File   int    // at work or next, from 1
 	Job    string // id of the file's import job, once known
 	Tries  int    // import jobs made for this file
+	Waits  int    // of them, that expired while somebody else's job ran
+	Waited bool   // somebody else's job kept this one from starting
 	NoCSV  string // why no import jobs are made any more
 	Polled int    // how often the job was asked for
 	// Begun is when the job was seen to run first, PerRow how long a row took in
