@@ -31,14 +31,17 @@ type position struct {
 	Groups    pool.Chain
 	Next      int           // next group whose members nobody lists yet
 	Members   []*pool.Chain // listings that the slice ended in; Name is the group's number
-	Observed  string        // S3 key of what was observed
-	Strangers int64         // users of the target who are nobody of the restore point
+	Observed  string        // S3 keys of what was observed, without the number of the part
+	Parts     int
+	Strangers int64 // users of the target who are nobody of the restore point
 	// Present are the groups of the restore point that the target has; Differ
 	// names what is not as it was, by group.
 	Present map[string]bool
 	Differ  map[string]string
 	// Details are the attributes that differ, by person, for the first of them.
 	Details map[uint32][]string
+	// TakenBy are the subs of those who hold a person's name.
+	TakenBy map[uint32]string
 }
 
 // comparison lists the target into a census.
@@ -63,7 +66,9 @@ func (c *comparison) list(ctx context.Context) (bool, error) {
 	if c.at.Began.IsZero() {
 		c.at.Began = time.Now().UTC()
 		c.at.Present, c.at.Differ, c.at.Details = map[string]bool{}, map[string]string{}, map[uint32][]string{}
+		c.at.TakenBy = map[uint32]string{}
 	}
+	c.census.takenBy = c.at.TakenBy
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.listUsers(gctx) })
 	g.Go(func() error { return c.listGroups(gctx) })
@@ -274,6 +279,12 @@ type observed struct {
 
 const observationSize = 16 + 3
 
+// observedPart is how much of it one object holds: the lease leaves a write
+// some seconds.
+const observedPart = 8 << 20
+
+func observedKey(key string, part int) string { return fmt.Sprintf("%s.%d", key, part) }
+
 // save keeps what was observed so far.
 func (c *comparison) save(ctx context.Context) error {
 	o := observed{People: make([]byte, 0, observationSize*len(c.census.people)), Seen: c.census.seen}
@@ -291,10 +302,17 @@ func (c *comparison) save(ctx context.Context) error {
 		return fmt.Errorf("encode observations: %w", err)
 	}
 	key := c.Prefix() + "verify/" + c.Invocation() + ".bin"
-	if err := c.Objects.PutBytes(ctx, key, "application/octet-stream", b.Bytes()); err != nil {
+	parts := slices.Collect(slices.Chunk(b.Bytes(), observedPart))
+	g, gctx := limited(ctx, 4)
+	for i, part := range parts {
+		g.Go(func() error {
+			return c.Objects.PutBytes(gctx, observedKey(key, i), "application/octet-stream", part)
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	c.at.Observed = key
+	c.at.Observed, c.at.Parts = key, len(parts)
 	return nil
 }
 
@@ -303,10 +321,18 @@ func (c *comparison) restore(ctx context.Context) error {
 	if c.at.Observed == "" {
 		return nil
 	}
-	b, err := c.Objects.GetBytes(ctx, c.at.Observed)
-	if err != nil {
+	parts := make([][]byte, c.at.Parts)
+	g, gctx := limited(ctx, 4)
+	for i := range parts {
+		g.Go(func() (err error) {
+			parts[i], err = c.Objects.GetBytes(gctx, observedKey(c.at.Observed, i))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return err
 	}
+	b := bytes.Join(parts, nil)
 	var o observed
 	z, err := gzip.NewReader(bytes.NewReader(b))
 	if err == nil {

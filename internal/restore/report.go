@@ -207,8 +207,9 @@ func (w *reporter) head() {
 var mappingHeader = []string{"username", "old_sub", "new_sub", "source_state", "new_state", "outcome"}
 
 // mappingPart is how many users stand in one file: up to here mapping.csv
-// alone, then mapping-2.csv and so on. It bounds memory.
-const mappingPart = 2_000_000
+// alone, then mapping-2.csv and so on. It bounds memory, and the time of one
+// write, which the lease bounds to some seconds.
+const mappingPart = 100_000
 
 func (w *reporter) people(ctx context.Context) error {
 	if err := w.beginMapping(); err != nil {
