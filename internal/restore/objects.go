@@ -26,6 +26,10 @@ import (
 //	results/import/<round>/<chunk>.json  what became of each user
 //	results/update/<round>/<chunk>.json  what became of their memberships, flags and links
 //	results/groups.json                  what became of the groups
+//	partial/import/<chunk>.json          what became of a chunk's users so far
+//	partial/update/<chunk>.json          how far their memberships, flags and links have come
+//	partial/search/<round>/<n>.json      the listing of the target for a file's rows
+//	phases/<step>.json                   when a step ended
 //	verify/...                           what the comparison keeps between slices
 //	summary.json                         counts for the message
 //
@@ -140,12 +144,6 @@ const (
 	Conflict Outcome = "conflict"
 	Failed   Outcome = "failed"
 	LeftOut  Outcome = "left out" // not asked for: Users or Memberships exclude it
-)
-
-// created is an import's own outcome of a user: which way it came.
-const (
-	CreatedCSV = "created-csv"
-	CreatedAPI = "created-api"
 )
 
 // userResult is what became of one entry of a chunk, in the chunk's order.

@@ -27,8 +27,6 @@ const (
 	ReasonImmutable         = "IMMUTABLE_ATTRIBUTE"
 	ReasonLimit             = "LIMIT_EXCEEDED"
 	ReasonNoPermission      = "NO_PERMISSION"
-	ReasonNoUser            = "NO_SUCH_USER_IN_BACKUP"
-	ReasonNotReadable       = "NOT_READABLE"
 )
 
 // reasonText says what a reason means and what to do.
@@ -59,6 +57,4 @@ var reasonTexts = map[string]reasonText{
 	ReasonImmutable:         {"Cognito links no federated identity to a user who holds an attribute that cannot be changed.", "Nothing helps this user but creating it again without the attribute; a mutable SubAttribute avoids it."},
 	ReasonLimit:             {"A quota of the target is used up.", "Ask for a higher quota, then import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonNoPermission:      {"A permission is missing, perhaps to pass the group's role.", "Grant it, then import with \"Mode\": \"MISSING_ONLY\"."},
-	ReasonNoUser:            {"The restore point has no such sub or username.", "Check the list, or choose another RestorePoint."},
-	ReasonNotReadable:       {"The restore point has this record, but the backup could not be read in full.", "Look at the shortfall in the report."},
 }
