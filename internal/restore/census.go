@@ -44,6 +44,7 @@ type census struct {
 	failed bitset   // those that UpdateUsers could not add
 	seen   bitset   // those observed in the target
 
+	takenBy  map[uint32]string     // subs of those who hold a name, of the first people
 	notes    map[uint32]userResult // of conflicts and failures
 	byReason map[string]int64      // users created by API, by the reason why not by CSV
 
@@ -308,6 +309,9 @@ func (c *census) observe(u *pool.User) (uint32, bool) {
 			c.find(c.held, name, func(r ref) {
 				if !matched || r.person != best.person {
 					c.people[r.person].saw |= sawTaken
+					if c.takenBy != nil && len(c.takenBy) < maxRecords {
+						c.takenBy[r.person] = u.Sub
+					}
 				}
 			})
 		}

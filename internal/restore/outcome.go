@@ -33,7 +33,7 @@ func (v *verifier) user(person uint32, e *Entry) verdict {
 	case p.has.is(conflicted) && noted:
 		return verdict{Conflict, note.Reason, note.Detail}
 	case p.saw&sawTaken != 0 && !p.has.is(created):
-		return verdict{Conflict, ReasonNameTaken, ""}
+		return verdict{Conflict, ReasonNameTaken, v.at.TakenBy[person]}
 	case p.has.is(refused) && noted:
 		return verdict{Failed, note.Reason, note.Detail}
 	case v.plan.Input.DryRun:

@@ -261,7 +261,8 @@ func TestSquatters(t *testing.T) {
 			if (line[5] == "conflict") != test.conflict || line[2] == *signedUp.UserSub || r.report.Verified == test.conflict {
 				t.Errorf("the victim's line is %q, verified is %t", line, r.report.Verified)
 			}
-			if p, ok := r.problem(restore.ReasonNameTaken); ok != test.conflict || ok && (p.Count != 1 || p.Outcome != restore.Conflict) {
+			if p, ok := r.problem(restore.ReasonNameTaken); ok != test.conflict || ok && (p.Outcome != restore.Conflict ||
+				!slices.Equal(p.Records, []string{"USER-" + victim.Attribute("sub") + ": " + *signedUp.UserSub})) {
 				t.Errorf("problems %+v", r.report.Problems)
 			}
 			for i := range r.after.Users {
