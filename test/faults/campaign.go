@@ -71,6 +71,7 @@ func (c *campaign) carryOut(ctx context.Context, out io.Writer) *result {
 				return nil
 			}
 			seed := c.seed + uint64(i)
+			began := time.Now()
 			one := c.run(ctx, seed)
 			mu.Lock()
 			defer mu.Unlock()
@@ -79,7 +80,7 @@ func (c *campaign) carryOut(ctx context.Context, out io.Writer) *result {
 				fmt.Fprintf(out, "%s\nreplay: make faults RUNS=1 SEED=%d\n", f, seed)
 			}
 			if c.verbose {
-				fmt.Fprintf(out, "seed %d: %d records, %d executions started again, %s\n", seed, one.records, one.restarted, strings.Join(slices.Sorted(maps.Keys(one.troubled)), ", "))
+				fmt.Fprintf(out, "seed %d in %s: %d records, %d executions started again, %s\n", seed, time.Since(began).Round(time.Second), one.records, one.restarted, strings.Join(slices.Sorted(maps.Keys(one.troubled)), ", "))
 			}
 			return nil
 		})

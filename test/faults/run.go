@@ -152,7 +152,7 @@ func (r *run) start(ctx context.Context, dir string, seedOfFaults uint64, enviro
 	slices.Sort(r.functions)
 	for _, region := range []string{r.primary, r.secondary} {
 		bed.Cognito(region).Settings().NoQuotas()
-		bed.Cognito(region).Settings().Update(func(v *cognito.Values) { v.ImportRate = 200 })
+		bed.Cognito(region).Settings().Update(func(v *cognito.Values) { v.ImportRate = 10 }) // before the clock's factor
 		bed.Cognito(region).OnMail = func(cognito.Mail) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -72,7 +72,7 @@ var troubles = slices.Concat(
 				r.bed.States(region).SetLag(time.Duration(n.IntN(1000))*time.Millisecond, 3*time.Second)
 			}
 		}},
-		{"import job stopped", func(r *run, n *rand.Rand) { r.stopJob(n.IntN(60)) }},
+		{"import job stopped", func(r *run, n *rand.Rand) { r.stopJob(n.IntN(40)) }},
 		{"import job gives up", func(r *run, _ *rand.Rand) {
 			r.settings(func(v *cognito.Values) { v.ImportTolerance = -1 })
 		}},
