@@ -51,6 +51,7 @@ var parts = []part{
 
 type options struct {
 	sizes     []int // pools to simulate
+	most      int   // memberships of the largest pool to simulate
 	processes []int // pools to run the real functions on
 	into      string
 }
@@ -69,6 +70,7 @@ func run(ctx context.Context) error {
 	processes := flag.String("processes", "10000,100000", "users of the pools to run the real functions on")
 	only := flag.String("only", "", "parts to measure again, of simulation, rates, cost, functions; the others keep their figures")
 	o := &options{}
+	flag.IntVar(&o.most, "memberships", 3_000_000, "memberships of the largest pool to simulate: each takes some 0.1 ms and 1 KB")
 	flag.StringVar(&o.into, "into", "docs/benchmarks.md", "file that keeps the table; empty for none")
 	flag.Parse()
 	var err error

@@ -99,8 +99,8 @@ func simulate(ctx context.Context, o *options) ([]row, error) {
 	var cases []sim.Case
 	for _, users := range o.sizes {
 		for _, each := range []int{0, 1, 20} {
-			if users*each > 3_000_000 {
-				continue // days of simulated time and hours of real; there is -sizes for whoever has them
+			if users*each > o.most {
+				continue
 			}
 			for _, tps := range []int{10, most} {
 				c := sim.Case{Shape: sim.Shape{Users: users, GroupsEach: each}, TPS: tps, Shards: shards(tps), CSVRate: csvRate, Latency: sim.Typical()}
