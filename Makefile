@@ -149,7 +149,7 @@ chromium: ## install Chromium where apt-get does (Debian, Ubuntu), for the tests
 
 .PHONY: screenshots
 screenshots: setup synth chromium ## take the pictures of the documentation anew
-	SCREENSHOTS=docs/images go test -count=1 -timeout 15m -run TestPage ./test/local -update
+	SCREENSHOTS=docs/images go test -count=1 -timeout 40m -run TestPage ./test/local -update
 
 # Root in a container gets it without asking; elsewhere nobody's machine is
 # changed behind their back.
@@ -159,7 +159,7 @@ offer-chromium:
 
 .PHONY: test
 test: setup synth $(if $(CI),chromium,offer-chromium) ## all tests: unit, templates, whole workflows on the testbed
-	go test -p 2 -timeout 15m ./...
+	go test -p 2 -timeout 40m ./...
 	@echo; sed -n '/^## Findings of cdk-nag/,$$p' docs/permissions.md
 
 .PHONY: lint
