@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,25 +37,47 @@ func outcomes(ctx context.Context, name string, cases []sim.Case) ([]sim.Outcome
 	if err := build.Run(); err != nil {
 		return nil, fmt.Errorf("build the simulation: %w", err)
 	}
-	list, into := filepath.Join(cache, name+"-cases.json"), filepath.Join(cache, name+"-outcomes.jsonl")
-	b, err := json.Marshal(cases)
+	var all []sim.Outcome
+	for i, c := range cases {
+		o, err := outcome(ctx, binary, fmt.Sprintf("%s-%d", name, i), c)
+		if err != nil {
+			return nil, fmt.Errorf("simulate %s at CognitoTPS %d: %w", c.Shape, c.TPS, err)
+		}
+		all = append(all, o...)
+	}
+	return all, nil
+}
+
+// outcome carries one simulation out, in a process of its own, which gives its
+// memory back at the end. One that somebody ended is begun again.
+func outcome(ctx context.Context, binary, name string, c sim.Case) (_ []sim.Outcome, err error) {
+	list, into := filepath.Join(cache, name+".json"), filepath.Join(cache, name+".jsonl")
+	b, err := json.Marshal([]sim.Case{c})
 	if err == nil {
 		err = os.WriteFile(list, b, 0o644)
 	}
 	if err != nil {
 		return nil, err
 	}
+	defer os.Remove(list)
+	defer os.Remove(into)
 	if list, err = filepath.Abs(list); err != nil {
 		return nil, err
 	}
 	if into, err = filepath.Abs(into); err != nil {
 		return nil, err
 	}
-	run := exec.CommandContext(ctx, binary, "-test.run", "^TestCases$", "-test.v", "-test.timeout", "0", "-cases", list, "-outcomes", into)
-	run.Dir = "test/sim"
-	run.Stdout, run.Stderr = os.Stderr, os.Stderr
-	if err := run.Run(); err != nil {
-		return nil, fmt.Errorf("simulate: %w", err)
+	for range 3 {
+		run := exec.CommandContext(ctx, binary, "-test.run", "^TestCases$", "-test.v", "-test.timeout", "0", "-cases", list, "-outcomes", into)
+		run.Dir = "test/sim"
+		run.Stdout, run.Stderr = os.Stderr, os.Stderr
+		err = run.Run()
+		if ended, ok := errors.AsType[*exec.ExitError](err); !ok || ended.Exited() || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	return read(into)
 }
