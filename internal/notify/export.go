@@ -85,7 +85,7 @@ func (e *Export) suspectMessage() Message {
 	}
 	t.blank()
 	t.say("", "The backup keeps all of them. Nothing is removed from it until a person accepts the loss, "+
-		"and a restore skips this restore point unless it is named.")
+		"and a restore skips this restore point unless RestorePoint is exactly the time that names it, below.")
 	t.blank()
 	t.say("", "If this was an accident, restore the users: start ImportWorkflow for the same user pool with")
 	t.line(`{"NewUserPoolId": "%s", "Mode": "MISSING_ONLY"}`, e.UserPoolID)

@@ -58,6 +58,11 @@ func (f *Failure) nextSteps() []string {
 		if f.Error == "States.Permissions" || strings.Contains(f.Cause, "AccessDenied") {
 			return append(steps, "A permission is missing: deploy the stacks again, or look at who changed the roles.")
 		}
+		if poolGone.MatchString(f.Cause) {
+			return append(steps,
+				"If the user pool was deleted, open a case with AWS Support at once: they can bring it back for 14 days, with passwords.",
+				"If you cannot wait, make a new, empty user pool with the same settings and start ImportWorkflow in its Region with its id as NewUserPoolId.")
+		}
 		return append(steps, "The next scheduled run starts afresh. To try at once, start ExportWorkflow with {}.")
 	}
 	if f.Status == "ABORTED" {
@@ -71,6 +76,10 @@ func (f *Failure) nextSteps() []string {
 	}
 	return []string{`What was restored stays. Mend the cause and start ImportWorkflow again with the same input and "Mode": "MISSING_ONLY".`, f.unfinishedReport()}
 }
+
+// poolGone is how a cause says that the pool to back up is not there: in the
+// words of the first step, or in Cognito's.
+var poolGone = regexp.MustCompile(`(?i)user pool [\w-]+ does not exist`)
 
 // unfinishedReport says where to read what an import had done before it ended.
 func (f *Failure) unfinishedReport() string {

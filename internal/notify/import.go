@@ -10,6 +10,7 @@ type Import struct {
 	Deployment
 	RestorePoint time.Time
 	Older        string // why not the newest restore point: a sentence, empty when it was
+	SourcePoolID string // the pool of the backup
 	DryRun       bool
 	Incomplete   bool // AllowIncomplete: no restore point verified
 	Took         time.Duration
@@ -38,7 +39,7 @@ func (o Outcomes) describe() string {
 		what string
 	}{
 		{o.Restored, "restored"}, {o.Present, "already there"}, {o.Deferred, "deferred"},
-		{o.Conflict, "in conflict"}, {o.Failed, "failed"}, {o.LeftOut, "not asked for"},
+		{o.Conflict, "in conflict"}, {o.Failed, "failed"}, {o.LeftOut, "left out"},
 	} {
 		if part.n == 0 {
 			continue
@@ -61,9 +62,12 @@ func (i *Import) Message() Message {
 	}
 	var t text
 	unsolved := i.Users.unsolved() + i.Groups.unsolved() + i.Memberships.unsolved()
-	if unsolved == 0 {
+	switch {
+	case unsolved == 0 && i.Incomplete:
+		t.say("", "The user pool %s was restored as far as the backup could be read, and what was read was verified.", i.UserPoolID)
+	case unsolved == 0:
 		t.line("The user pool %s was restored and verified.", i.UserPoolID)
-	} else {
+	default:
 		t.say("", "The user pool %s was restored. Not restored, and in need of a decision or a repair: %s.",
 			i.UserPoolID, count(unsolved, "record"))
 	}
@@ -73,9 +77,13 @@ func (i *Import) Message() Message {
 	i.signIn(&t)
 	t.list("Please look at:", i.attention())
 	i.reports(&t)
+	i.backUp(&t)
 	t.footer(i.Deployment)
 	headline := fmt.Sprintf("Import completed: %s restored", count(i.Users.Restored, "user"))
-	if unsolved > 0 {
+	switch {
+	case i.Incomplete && unsolved == 0:
+		headline = fmt.Sprintf("Import completed from an incomplete backup: %s restored", count(i.Users.Restored, "user"))
+	case unsolved > 0:
 		headline = fmt.Sprintf("Import completed, to look at: %s", count(unsolved, "record"))
 	}
 	return Message{Subject: subject(i.Prefix, "%s", headline), Body: t.String(), Urgent: unsolved > 0 || i.Incomplete || i.Older != ""}
@@ -151,4 +159,14 @@ func (i *Import) reports(t *text) {
 		t.line("s3://%s/%s%s", i.Bucket, i.ReportPrefix, name)
 	}
 	t.line("%s", bucketLink(i.Execution, i.Region, i.Bucket, i.ReportPrefix))
+}
+
+// backUp reminds that a pool restored into is not the one that is backed up.
+func (i *Import) backUp(t *text) {
+	if i.SourcePoolID == "" || i.SourcePoolID == i.UserPoolID {
+		return
+	}
+	t.blank()
+	t.say("", "This deployment backs up %s, not %s. To have that one backed up, too, deploy once more with it as primaryUserPoolId "+
+		"and a stackPrefix of its own.", i.SourcePoolID, i.UserPoolID)
 }

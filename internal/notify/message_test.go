@@ -35,7 +35,7 @@ func export(change func(*Export)) Message {
 
 func restore(change func(*Import)) Message {
 	i := &Import{
-		Deployment: imported, RestorePoint: listed, Took: 95 * time.Minute,
+		Deployment: imported, SourcePoolID: exported.UserPoolID, RestorePoint: listed, Took: 95 * time.Minute,
 		Users:          Outcomes{Total: 12480, Restored: 12400, Deferred: 80},
 		Groups:         Outcomes{Total: 105, Restored: 105},
 		Memberships:    Outcomes{Total: 9001, Restored: 8981, Deferred: 20},
@@ -90,6 +90,9 @@ func TestMessages(t *testing.T) {
 			i.Attention = []string{"An import takes about 14 minutes at these quotas.", "Cognito will bill about 9,300 users as active."}
 		}),
 		"failed": failure(func(*Failure) {}),
+		"failed-throttled": failure(func(f *Failure) {
+			f.Cause = `{"errorMessage":"ExportUsers: list users page 12: operation error Cognito Identity Provider: ListUsers, exceeded maximum number of attempts, 5, https response error StatusCode: 400, RequestID: 0f5c-11, api error TooManyRequestsException: Rate exceeded","errorType":"TransientError"}`
+		}),
 		"failed-pre-flight": failure(func(f *Failure) {
 			f.Deployment, f.Workflow, f.Step = imported, "ImportWorkflow", "CheckNewUserPool"
 			f.Cause = `{"errorMessage":"CheckNewUserPool: the import cannot start:\n- the user pool us-west-2_Example02 is not empty\n- the schema lacks custom:plan","errorType":"Failure"}`

@@ -153,6 +153,7 @@ func (s *Step) imported(ctx context.Context, event *step.Event) (Message, error)
 		Deployment:     Deployment{Prefix: s.Prefix, Region: s.Region, UserPoolID: input.NewUserPoolId, Execution: event.Execution},
 		RestorePoint:   sum.RestorePoint,
 		Older:          sum.Older,
+		SourcePoolID:   s.UserPoolID,
 		DryRun:         event.Run.DryRun,
 		Incomplete:     sum.Incomplete,
 		Took:           s.Now().Sub(event.StartTime),
