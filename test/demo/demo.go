@@ -176,11 +176,11 @@ func (d *demo) backUp(ctx context.Context) error {
 	}
 	d.out.line("source  %s: %d users, %d groups, %d memberships",
 		d.expects.poolID, len(d.seeded.Users), len(d.seeded.Groups), memberships)
+	d.out.line("stacks  from %s to %s and %s ...", d.assembly, d.expects.primary, d.expects.secondary)
 	if err := bed.Deploy(ctx); err != nil {
 		return fmt.Errorf("deploy %s: %w", d.assembly, err)
 	}
-	d.out.line("stacks  %s and %s, at %s", d.expects.primary, d.expects.secondary, bed.Endpoint())
-	d.out.line("        from %s, deployed in %s", d.assembly, seconds(time.Since(started)))
+	d.out.line("        deployed in %s, at %s", seconds(time.Since(started)), bed.Endpoint())
 	d.out.line("speed   CognitoTPS %s; waits and import jobs %g times faster than in AWS", d.expects.tps, d.factor)
 
 	d.out.heading("Export, started by the schedule")
@@ -301,8 +301,11 @@ func (d *demo) prove(ctx context.Context, target string) (seed.Result, error) {
 		return seed.Result{}, fmt.Errorf("read the restored pool: %w", err)
 	}
 	result := seed.Compare(d.seeded, restored)
-	for _, state := range slices.Sorted(maps.Keys(result.EndStates)) {
-		d.out.line("%s: %d", state, result.EndStates[state])
+	if len(result.EndStates) > 0 {
+		d.out.line("users by their status before and after:")
+	}
+	for _, change := range slices.Sorted(maps.Keys(result.EndStates)) {
+		d.out.line("%7d  %s", result.EndStates[change], change)
 	}
 	const most = 20
 	for i, difference := range result.Differences {

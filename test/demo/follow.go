@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -247,10 +245,20 @@ func (s *state) describe() string {
 	if s.failed > 0 {
 		parts = append(parts, fmt.Sprintf("%d retried after %s", s.failed, s.lastError))
 	}
-	for _, k := range slices.Sorted(maps.Keys(s.counts)) {
-		parts = append(parts, fmt.Sprintf("%s %d", k, s.counts[k]))
+	for _, c := range told {
+		if n := s.counts[c.name]; n != 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, c.words))
+		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// told are the counts of a run that are shown, and in which words: few enough
+// for a terminal of 80 columns.
+var told = []struct{ name, words string }{
+	{"Listed", "listed"}, {"Written", "written"},
+	{"UsersRestored", "users"}, {"GroupsRestored", "groups"}, {"MembershipsRestored", "memberships"},
+	{"ThrottledCalls", "throttled"},
 }
 
 // rows are the states as a block, with a line about the work below.
@@ -271,7 +279,7 @@ func (p *progress) rows(now time.Time, running bool, gauge string) []row {
 			r.mark, r.colour = "[x]", green
 			took = seconds(s.last.Sub(s.first))
 		}
-		r.text = strings.TrimRight(fmt.Sprintf("%-22s %8s  %s", strings.Repeat("  ", s.depth)+s.name, took, s.describe()), " ")
+		r.text = strings.TrimRight(fmt.Sprintf("%-20s %7s  %s", strings.Repeat("  ", s.depth)+s.name, took, s.describe()), " ")
 		rows = append(rows, r)
 	}
 	if gauge != "" {

@@ -72,7 +72,7 @@ func TestProgressOfAState(t *testing.T) {
 	at(3, exited(`{"Cursor": "runs/x", "Counts": {"Listed": 60}}`))
 	at(3, entered)
 	at(5, exited(`{"Counts": {"Listed": 90}}`))
-	if got := strings.Join(strings.Fields(row()), " "); got != "[x] ExportUsers 4.0 s 2 slices, 1 retried after TransientError, Listed 90" {
+	if got := strings.Join(strings.Fields(row()), " "); got != "[x] ExportUsers 4.0 s 2 slices, 1 retried after TransientError, 90 listed" {
 		t.Errorf("done: %q", got)
 	}
 	if news := p.news(); len(news) != 3 || len(p.news()) != 0 {
