@@ -105,7 +105,7 @@ func FuzzMessage(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body string) {
 		api := &oneMessage{body: body}
-		ours, err := (&Queue{API: api, URL: "queue"}).receive(t.Context(), "mine", 0)
+		ours, err := (&Queue{API: api, URL: "queue"}).receive(t.Context(), "mine", batchLimit, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

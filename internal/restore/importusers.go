@@ -186,6 +186,16 @@ func (w *importer) assign(ctx context.Context) (*file, error) {
 	return f, nil
 }
 
+// lacks is how many more chunks the file takes, ten at most, if they hold as
+// many rows as those before: the first files are to stay small.
+func (f *file) lacks(rows int) int32 {
+	if len(f.Chunks) == 0 {
+		return 1
+	}
+	perChunk := max(1, f.Rows/len(f.Chunks))
+	return int32(min(max((rows-f.Rows+perChunk-1)/perChunk, 1), batchLimit))
+}
+
 // gather takes chunks from the queue until the file is full. Chunks that the
 // queue does not bring, because it lost or still hides a message, are taken
 // from the round's own count: this invocation is the only one at work.
@@ -199,7 +209,7 @@ func (w *importer) gather(ctx context.Context, f *file) ([]receipt, error) {
 		}
 		var names []string
 		if empty < 2 && !w.drained {
-			received, err := w.NewUsers.receive(ctx, w.ExecutionName(), int32(empty))
+			received, err := w.NewUsers.receive(ctx, w.ExecutionName(), f.lacks(rowsOf(w.cursor.File)), int32(empty))
 			if err != nil {
 				return nil, err
 			}
@@ -213,7 +223,7 @@ func (w *importer) gather(ctx context.Context, f *file) ([]receipt, error) {
 			}
 		} else {
 			w.drained = true
-			names = w.unassigned(gathered)
+			names = w.unassigned(gathered, int(f.lacks(rowsOf(w.cursor.File))))
 		}
 		for _, name := range names {
 			if w.assigned[name] || gathered[name] || !w.ofRound(name) {
@@ -240,10 +250,10 @@ func (w *importer) ofRound(name string) bool {
 	return err == nil && round == w.round && n >= 1 && n <= w.total && name == chunkName(round, n)
 }
 
-// unassigned names the next ten chunks that no message brought.
-func (w *importer) unassigned(gathered map[string]bool) []string {
+// unassigned names the next chunks that no message brought.
+func (w *importer) unassigned(gathered map[string]bool, most int) []string {
 	var names []string
-	for n := 1; n <= w.total && len(names) < batchLimit; n++ {
+	for n := 1; n <= w.total && len(names) < most; n++ {
 		if name := chunkName(w.round, n); !w.assigned[name] && !gathered[name] {
 			names = append(names, name)
 		}

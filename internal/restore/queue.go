@@ -81,11 +81,12 @@ type receipt struct {
 	handle string
 }
 
-// receive returns up to ten chunks of the execution. Messages of other
-// executions are left-overs of imports that were stopped: they are deleted.
-func (q *Queue) receive(ctx context.Context, execution string, waitSeconds int32) ([]receipt, error) {
+// receive returns at most so many chunks of the execution, ten being the
+// limit. Messages of other executions are left-overs of imports that were
+// stopped: they are deleted.
+func (q *Queue) receive(ctx context.Context, execution string, most, waitSeconds int32) ([]receipt, error) {
 	out, err := q.API.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-		QueueUrl: &q.URL, MaxNumberOfMessages: batchLimit, WaitTimeSeconds: waitSeconds,
+		QueueUrl: &q.URL, MaxNumberOfMessages: most, WaitTimeSeconds: waitSeconds,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("receive messages: %w", err)

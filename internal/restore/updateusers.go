@@ -249,7 +249,7 @@ func (f *feed) refill(ctx context.Context) error {
 	f.mu.Lock()
 	busy := maps.Clone(f.busy) // a chunk that is finished meanwhile may not be listed yet
 	f.mu.Unlock()
-	received, err := f.Updates.receive(ctx, f.ExecutionName(), 1)
+	received, err := f.Updates.receive(ctx, f.ExecutionName(), batchLimit, 1)
 	if err != nil {
 		return err
 	}
