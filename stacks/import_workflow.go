@@ -8,13 +8,13 @@ func (s *site) createImportWorkflow() {
 	creating.leave("UsersCreated")
 
 	updating := s.flow(importWorkflow)
-	updating.loop("UpdateUsers", "update-users", "Memberships, disabled flags and links of users that exist by now.", true, "UsersUpdated")
+	updating.loop("UpdateUsers", "update-users", "Groups; then memberships, disabled flags and links of users that exist by now.", true, "UsersUpdated")
 	updating.leave("UsersUpdated")
 
 	f := s.flow(importWorkflow)
 	f.first("CheckStateMachine", "check-state-machine", "Takes the lease.", "CheckNewUserPool")
 	f.loop("CheckNewUserPool", "check-new-user-pool", "All findings at once, before anything is written.", true, "ScanTable")
-	f.loop("ScanTable", "scan-table", "Freezes the restore point, verifies it, creates groups, queues users.", false, "DryRun?")
+	f.loop("ScanTable", "scan-table", "Freezes the restore point, verifies it, queues users.", false, "DryRun?")
 	f.states["DryRun?"] = state{Type: "Choice", Choices: []choice{{runDryRun, true, "VerifyImport"}}, Default: "RestoreUsers"}
 	f.states["RestoreUsers"] = state{
 		Type: "Parallel",

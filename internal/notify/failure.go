@@ -69,10 +69,8 @@ func (f *Failure) nextSteps() []string {
 		return []string{`What was restored stays. To go on, start ImportWorkflow with the same input and "Mode": "MISSING_ONLY".`, f.unfinishedReport()}
 	}
 	switch f.Step {
-	case "CheckStateMachine", "CheckNewUserPool":
+	case "CheckStateMachine", "CheckNewUserPool", "ScanTable":
 		return []string{"Nothing was written to the user pool. Mend the cause and start ImportWorkflow again with the same input."}
-	case "ScanTable":
-		return []string{`No user was written. Mend the cause and start ImportWorkflow again; if it had made groups already, add "Mode": "MISSING_ONLY".`}
 	}
 	return []string{`What was restored stays. Mend the cause and start ImportWorkflow again with the same input and "Mode": "MISSING_ONLY".`, f.unfinishedReport()}
 }

@@ -216,7 +216,7 @@ func (p *progress) take(e types.HistoryEvent, s *state) {
 		s.last = when
 		if run.Cursor == "" && run.WaitSeconds == 0 {
 			s.inside = false
-			p.note(when, s, "done "+s.describe())
+			p.note(when, s, strings.TrimSuffix("done: "+s.describe(), ": "))
 		}
 	}
 }
