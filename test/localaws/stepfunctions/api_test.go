@@ -114,10 +114,18 @@ func finish(t *testing.T, s *Service, arn string) {
 func TestStartExecution(t *testing.T) {
 	s := newService(t, nil)
 	machine := create(t, s, `{"StartAt":"W","States":{"W":{"Type":"Wait","SecondsPath":"$.n","End":true}}}`)
+	waiting := make(chan struct{})
+	cancel := s.Subscribe(func(p Progress) {
+		if p.Type == "WaitStateEntered" {
+			close(waiting)
+		}
+	})
 	first, code := request(t, s, "StartExecution", in{"stateMachineArn": machine, "name": "a", "input": `{"n":100000}`})
 	if code != "" {
 		t.Fatal(code)
 	}
+	<-waiting
+	cancel()
 	if again, code := request(t, s, "StartExecution", in{"stateMachineArn": machine, "name": "a", "input": `{"n":100000}`}); code != "" || again["startDate"] != first["startDate"] {
 		t.Errorf("the same again: %v %s", again, code)
 	}
