@@ -454,7 +454,24 @@ func TestOtherProtocols(t *testing.T) {
 	if status := invoke("T-none", "RequestResponse").StatusCode; status != http.StatusNotFound {
 		t.Errorf("Invoke of no function: %d", status)
 	}
+	query, err := http.NewRequestWithContext(t.Context(), http.MethodPost, bed.Endpoint(), strings.NewReader("Action=DescribeStacks&Version=2010-05-15"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	query.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	if err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: "k", SecretAccessKey: "s"}, query, "x", "cloudformation", here, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	refused, err := http.DefaultClient.Do(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer refused.Body.Close()
+	if document, err := io.ReadAll(refused.Body); err != nil || !strings.Contains(string(document), "<Message>The testbed does not play the service cloudformation</Message>") {
+		t.Errorf("a service that nobody plays: %s, %v", document, err)
+	}
 	log := bed.Requests()
+	log = log[:len(log)-1]
 	if last := log[len(log)-1]; last.Service != "lambda" || last.Operation != "Invoke" || last.Code != "ResourceNotFoundException" {
 		t.Errorf("request log ends with %+v", last)
 	}

@@ -345,19 +345,20 @@ func (x *exchange) writeError(err error) {
 		x.model.WriteError(x.w, x.operation, e, x.id)
 		return
 	}
-	switch x.caller.service {
-	case "s3":
+	switch {
+	case x.caller.service == "s3":
 		s3.WriteError(x.w, x.r, status, e.Code, e.Message)
-	case "lambda":
+	case x.caller.service == "lambda":
 		x.w.Header().Set("X-Amzn-Errortype", e.Code)
 		document, _ := json.Marshal(map[string]string{"Type": "User", "Message": e.Message})
 		x.w.Header().Set("Content-Type", "application/json")
 		x.w.WriteHeader(status)
 		x.w.Write(document)
-	case "sts":
+	case x.caller.service == "sts" || strings.HasPrefix(x.r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
+		// The query protocol, which services use too that the testbed does not play.
 		x.w.Header().Set("Content-Type", "text/xml")
 		x.w.WriteHeader(status)
-		fmt.Fprintf(x.w, `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>`,
+		fmt.Fprintf(x.w, `<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>`,
 			escape(e.Code), escape(e.Message), x.id)
 	default:
 		document, _ := json.Marshal(map[string]string{"__type": "com.amazonaws.dynamodb.v20120810#" + e.Code, "message": e.Message})
