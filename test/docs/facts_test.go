@@ -220,7 +220,7 @@ func TestInputKeys(t *testing.T) {
 }
 
 // TestTree says that the README's tree of files is there, and complete as to
-// internal/.
+// internal/ and test/.
 func TestTree(t *testing.T) {
 	for _, b := range named(t, "README.md").blocks {
 		if !strings.HasPrefix(b.content, "main.go ") {
@@ -242,9 +242,11 @@ func TestTree(t *testing.T) {
 				t.Errorf("README.md names %s, which is not there", name)
 			}
 		}
-		for _, folder := range folders(t, "internal") {
-			if name := "internal/" + folder + "/"; !listed[name] {
-				t.Errorf("README.md does not name %s", name)
+		for _, parent := range []string{"internal", "test"} {
+			for _, folder := range folders(t, parent) {
+				if name := parent + "/" + folder + "/"; !listed[name] {
+					t.Errorf("README.md does not name %s", name)
+				}
 			}
 		}
 		return
