@@ -146,7 +146,7 @@ var steps = []step{
 		env: []string{"COGNITO_TPS", "NEW_USERS_QUEUE_URL", "UPDATES_QUEUE_URL", "IMPORT_JOB_ROLE_ARN"},
 		grants: func(s *site) []grant {
 			return append(
-				s.onTargetPools("AdminCreateUser", "AdminSetUserPassword", "CreateUserImportJob", "DescribeUserImportJob",
+				s.onTargetPools("AdminCreateUser", "AdminGetUser", "AdminSetUserPassword", "CreateUserImportJob", "DescribeUserImportJob",
 					"ListUserImportJobs", "ListUsers", "StartUserImportJob"),
 				grant{
 					sid:        "HandLogsRoleToImportJobs",

@@ -58,13 +58,14 @@ type Group struct {
 	Description string
 	RoleARN     string
 	Precedence  *int32
+	Created     time.Time `json:"-"` // zero when unknown; no part of a backup
 }
 
 // FromGroupType reads a group as ListGroups returns it.
 func FromGroupType(g types.GroupType) Group {
 	return Group{
 		Name: aws.ToString(g.GroupName), Description: aws.ToString(g.Description),
-		RoleARN: aws.ToString(g.RoleArn), Precedence: g.Precedence,
+		RoleARN: aws.ToString(g.RoleArn), Precedence: g.Precedence, Created: aws.ToTime(g.CreationDate),
 	}
 }
 

@@ -81,7 +81,7 @@ const (
 	created          // by this import
 	byAPI            // created by AdminCreateUser
 	existing         // ImportUsers found the same person there
-	conflicted       // ImportUsers met a conflict
+	conflicted       // ImportUsers met somebody else who holds the name
 	refused          // could not be created
 	flagFailed       // UpdateUsers could not disable
 	linkFailed       // UpdateUsers could not link

@@ -38,6 +38,8 @@ type position struct {
 	// names what is not as it was, by group.
 	Present map[string]bool
 	Differ  map[string]string
+	// Made are those of them that came into being while the import ran.
+	Made map[string]bool
 	// Details are the attributes that differ, by person, for the first of them.
 	Details map[uint32][]string
 	// TakenBy are the subs of those who hold a person's name.
@@ -55,6 +57,7 @@ type comparison struct {
 	// ours says that attributes which differ are to be named: the users are of
 	// this import, not of a pool in use.
 	explain bool
+	started time.Time // of the import; zero: nothing has been made yet
 
 	mu     sync.Mutex
 	subs   []uint32 // people found, by new sub
@@ -65,7 +68,7 @@ type comparison struct {
 func (c *comparison) list(ctx context.Context) (bool, error) {
 	if c.at.Began.IsZero() {
 		c.at.Began = time.Now().UTC()
-		c.at.Present, c.at.Differ, c.at.Details = map[string]bool{}, map[string]string{}, map[uint32][]string{}
+		c.at.Present, c.at.Made, c.at.Differ, c.at.Details = map[string]bool{}, map[string]bool{}, map[string]string{}, map[uint32][]string{}
 		c.at.TakenBy = map[uint32]string{}
 	}
 	c.census.takenBy = c.at.TakenBy
@@ -156,6 +159,9 @@ func (c *comparison) listGroups(ctx context.Context) error {
 				continue
 			}
 			c.at.Present[groups[i].Name] = true
+			if !c.started.IsZero() && !groups[i].Created.Before(c.started.Truncate(time.Second)) {
+				c.at.Made[groups[i].Name] = true
+			}
 			if d := groupDifference(&c.census.groups[no], &groups[i]); d != "" {
 				c.at.Differ[groups[i].Name] = d
 			}

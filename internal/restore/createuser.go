@@ -14,6 +14,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"cognito-backup/internal/pool"
+	"cognito-backup/internal/step"
 )
 
 // create makes one user by AdminCreateUser. Nobody gets mail. A name that is
@@ -79,30 +80,53 @@ var refusals = map[string]string{
 	"UserNotFoundException":                    ReasonUserMissing,
 }
 
-// looks is how often, and lookFor how long at first, a user whose name is
-// taken is looked for: ListUsers shows new users only after a while.
-const (
-	looks   = 6
-	lookFor = 250 * time.Millisecond
-)
-
-// whoIsThere decides about a user whose name or address is taken.
+// whoIsThere decides about a user whose name or address is taken. Cognito knows
+// at once who has a name; ListUsers shows a new user only after a while, and is
+// asked as well because an address that is no alias can be looked for there only.
 func (w *importer) whoIsThere(ctx context.Context, e *Entry, result userResult) (userResult, error) {
-	for look := range looks {
-		holders, err := w.holders(ctx, e)
+	for _, find := range []func(context.Context, *Entry) ([]pool.User, error){w.namesakes, w.holders} {
+		found, err := find(ctx, e)
 		if err != nil {
 			return result, err
 		}
-		if len(holders) > 0 {
-			return w.judge(e, result, holders), nil
-		}
-		if err := w.Sleep(ctx, lookFor<<look); err != nil {
-			return result, err
+		if len(found) > 0 {
+			return w.judge(e, result, found), nil
 		}
 	}
-	// Taken by somebody whom no listing shows: verification looks again later.
-	result.Outcome, result.Reason = Conflict, ReasonNameTaken
+	// Taken, and nobody has it: gone meanwhile, or not shown yet. Verification
+	// leaves the user to the next round, which tries again.
+	result.Outcome, result.Reason, result.Detail = Conflict, ReasonNameTaken, ""
 	return result, nil
+}
+
+// namesakes finds those who hold e's name or one of its addresses as an alias,
+// by asking for each name.
+func (w *importer) namesakes(ctx context.Context, e *Entry) ([]pool.User, error) {
+	var found []pool.User
+	for _, name := range w.rules.unique(&e.User) {
+		out, err := w.API.AdminGetUser(ctx, &idp.AdminGetUserInput{UserPoolId: &w.plan.Target.ID, Username: &name})
+		if err != nil {
+			if permanent(err) { // nobody has it, or it cannot be asked for
+				continue
+			}
+			return nil, fmt.Errorf("look for the holder of a name: %w", withoutValue(err))
+		}
+		u := pool.FromUserType(types.UserType{
+			Username: out.Username, Attributes: out.UserAttributes, Enabled: out.Enabled, UserStatus: out.UserStatus, UserCreateDate: out.UserCreateDate,
+		})
+		if w.rules.inTheWay(&e.User, &u) && !slices.ContainsFunc(found, func(f pool.User) bool { return f.Sub == u.Sub }) {
+			found = append(found, u)
+		}
+	}
+	return found, nil
+}
+
+// permanent says that Cognito answered with an error that trying again will not
+// mend.
+func permanent(err error) bool {
+	var api smithy.APIError
+	transient := new(step.TransientError)
+	return errors.As(err, &api) && !errors.As(step.Classify(err), &transient)
 }
 
 // judge tells our own user and the same person from a stranger.
@@ -111,6 +135,9 @@ func (w *importer) judge(e *Entry, result userResult, holders []pool.User) userR
 		h := &holders[i]
 		if w.rules.Ours(&e.User, h, w.since()) {
 			result.Outcome, result.Username, result.Sub = Restored, h.Username, h.Sub
+			if h.Status == pool.ResetRequired { // by the import job after all
+				result.Path, result.Reason = PathCSV, ""
+			}
 			return result
 		}
 	}
@@ -205,6 +232,29 @@ type codeError struct {
 
 func (e *codeError) Error() string { return e.code }
 func (e *codeError) Unwrap() error { return e.error }
+
+// unique are the names and addresses of u that only one user of the target can
+// have.
+func (r *Rules) unique(u *pool.User) []string {
+	var all []string
+	add := func(value string) {
+		if value != "" && !slices.Contains(all, value) {
+			all = append(all, value)
+		}
+	}
+	if !r.Target.generatedUsernames() {
+		add(u.Username)
+	}
+	for _, name := range r.Target.UsernameAttributes {
+		add(u.Attributes[name])
+	}
+	for _, name := range r.Target.AliasAttributes {
+		if name == "preferred_username" || verified(u, name) {
+			add(u.Attributes[name])
+		}
+	}
+	return all
+}
 
 // inTheWay says that the target's user keeps the other from being created.
 func (r *Rules) inTheWay(source, target *pool.User) bool {

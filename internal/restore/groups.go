@@ -176,7 +176,8 @@ func (c *groupCreator) createOne(ctx context.Context, g *pool.Group) (groupResul
 	switch code {
 	case "GroupExistsException":
 		// Of this import, whose answer was lost, or of somebody who prepared the
-		// pool: verification compares it with the restore point.
+		// pool: verification tells the two apart by the group's age, and compares it
+		// with the restore point.
 		return groupResult{Outcome: Existing}, nil
 	case "AccessDeniedException", "NotAuthorizedException":
 		reason = ReasonNoPermission

@@ -5,8 +5,6 @@ import (
 
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/smithy-go"
-
-	"cognito-backup/internal/step"
 )
 
 // noImportTool says that the CSV import tool refuses, and will refuse again: a
@@ -25,8 +23,7 @@ func noImportTool(err error) bool {
 	case "LimitExceededException": // a pool has had its thousand jobs; the SDK would call it throttling
 		return true
 	}
-	transient := new(step.TransientError)
-	return !errors.As(step.Classify(err), &transient)
+	return permanent(err)
 }
 
 // fewAttempts is for calls of the import tool: if it does not answer after

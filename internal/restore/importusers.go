@@ -18,6 +18,7 @@ import (
 type UserCreator interface {
 	AdminCreateUser(context.Context, *idp.AdminCreateUserInput, ...func(*idp.Options)) (*idp.AdminCreateUserOutput, error)
 	AdminSetUserPassword(context.Context, *idp.AdminSetUserPasswordInput, ...func(*idp.Options)) (*idp.AdminSetUserPasswordOutput, error)
+	AdminGetUser(context.Context, *idp.AdminGetUserInput, ...func(*idp.Options)) (*idp.AdminGetUserOutput, error)
 	ListUsers(context.Context, *idp.ListUsersInput, ...func(*idp.Options)) (*idp.ListUsersOutput, error)
 }
 
@@ -38,7 +39,6 @@ type ImportUsers struct {
 	InFlight int // calls under way at once
 	Metrics  *step.Metrics
 	Random   io.Reader
-	Sleep    func(context.Context, time.Duration) error
 	Now      func() time.Time
 }
 

@@ -34,6 +34,8 @@ func (v *verifier) user(person uint32, e *Entry) verdict {
 		return verdict{Conflict, note.Reason, note.Detail}
 	case p.saw&sawTaken != 0 && !p.has.is(created):
 		return verdict{Conflict, ReasonNameTaken, v.at.TakenBy[person]}
+	case noted && note.Outcome == Conflict:
+		return verdict{Conflict, note.Reason, note.Detail}
 	case p.has.is(refused) && noted:
 		return verdict{Failed, note.Reason, note.Detail}
 	case v.plan.Input.DryRun:
@@ -83,7 +85,8 @@ func (v *verifier) failed(person uint32) verdict {
 }
 
 // membership says what became of one of the person's memberships.
-func (v *verifier) membership(i int, group uint16, user verdict, present bool) verdict {
+// Unfinished is a user who came back without what the old one had.
+func (v *verifier) membership(i int, group uint16, user verdict, present, unfinished bool) verdict {
 	asked := v.census.asked.has(i)
 	switch {
 	case v.census.seen.has(i) && asked:
@@ -97,7 +100,7 @@ func (v *verifier) membership(i int, group uint16, user verdict, present bool) v
 	case !present && user.Outcome == Failed:
 		return verdict{Failed, ReasonUserMissing, ""}
 	case v.plan.Input.DryRun:
-		if v.wouldAdd(group, user) {
+		if unfinished || v.wouldAdd(group, user) {
 			return verdict{Outcome: Restored}
 		}
 		return verdict{Outcome: LeftOut}
@@ -120,10 +123,13 @@ func (v *verifier) groupVerdict(g *pool.Group, results map[string]groupResult, m
 	result, tried := results[g.Name]
 	present := v.at.Present[g.Name]
 	differs := v.at.Differ[g.Name]
+	// A group that was there when it was to be created may be our own: the answer
+	// to a call before was lost.
+	made := tried && (result.Outcome == Restored || result.Outcome == Existing && v.at.Made[g.Name])
 	switch {
-	case present && differs != "" && (result.Outcome == Restored || v.plan.Input.Mode == EmptyPool):
+	case present && differs != "" && (made || v.plan.Input.Mode == EmptyPool):
 		return verdict{Failed, ReasonDiffers, differs}
-	case present && tried && result.Outcome == Restored:
+	case present && made:
 		return verdict{Outcome: Restored}
 	case present:
 		return verdict{Outcome: Existing}

@@ -448,10 +448,10 @@ func (c *checker) withoutCSV(err error) error {
 }
 
 // unfinished finds imports into the same pool that did not come to their end,
-// and registers this one. Whom they created was never given what is theirs, so
-// that a MISSING_ONLY import goes on with them.
+// and registers this one unless it writes nothing. Whom they created was never
+// given what is theirs, so that a MISSING_ONLY import goes on with them.
 func (c *checker) unfinished(ctx context.Context) error {
-	if c.findings != nil || c.busy != "" || c.plan.Input.DryRun {
+	if c.findings != nil || c.busy != "" {
 		return nil
 	}
 	into := importsInto(c.plan.Target.ID)
@@ -470,6 +470,9 @@ func (c *checker) unfinished(ctx context.Context) error {
 	}
 	if n := len(c.plan.Earlier); n > 0 && c.plan.Input.Mode == MissingOnly {
 		c.warn("%s into this pool did not come to its end; this one goes on from there.", plural(n, "import", "imports"))
+	}
+	if c.plan.Input.DryRun {
+		return nil
 	}
 	return c.put(ctx, c.registrationKey(c.plan.Target.ID), EarlierImport{Execution: c.Execution, Started: c.plan.Started})
 }

@@ -258,6 +258,7 @@ func (w *reporter) person(person uint32, e *Entry) error {
 	w.Users.add(v.Outcome, 1)
 	w.note(v, "USER-"+e.User.Sub)
 	present := p.proof != NoProof
+	unfinished := present && p.unfinished(e)
 	if v.Outcome == Restored || v.Outcome == Failed && p.has.is(created) {
 		w.way(p, e)
 	}
@@ -266,7 +267,7 @@ func (w *reporter) person(person uint32, e *Entry) error {
 	}
 	billed := p.has.is(byAPI)
 	w.census.memberships(person, func(i int, group uint16) {
-		m := w.membership(i, group, v, present)
+		m := w.membership(i, group, v, present, unfinished)
 		w.Memberships.add(m.Outcome, 1)
 		if m.Outcome == Restored {
 			billed = true

@@ -135,7 +135,9 @@ func (c *census) outcome(person uint32, e *Entry, u *userResult) {
 			c.fresh = append(c.fresh, ref{c.hash("sub:" + u.Sub), person, ProofRecorded})
 		}
 	case Conflict:
-		p.has |= conflicted
+		if u.Detail != "" { // else nobody is known to hold the name: another round tries again
+			p.has |= conflicted
+		}
 		c.notes[person] = *u
 	case Failed:
 		p.has |= refused

@@ -84,11 +84,11 @@ func (v *verifier) prepare(ctx context.Context) error {
 		return err
 	}
 	v.round = v.Event.Run.Round
-	v.census, v.target, v.at = census, v.plan.Target.ID, &v.cursor.At
+	v.census, v.target, v.at, v.started = census, v.plan.Target.ID, &v.cursor.At, v.plan.Started
+	if err := v.earlier(ctx, census, &v.plan); err != nil {
+		return err
+	}
 	if !v.plan.Input.DryRun {
-		if err := v.earlier(ctx, census, &v.plan); err != nil {
-			return err
-		}
 		if err := v.learn(ctx, census, v.round); err != nil {
 			return err
 		}

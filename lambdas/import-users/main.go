@@ -23,7 +23,6 @@ func main() {
 			InFlight: clients.InFlight(),
 			Metrics:  clients.Metrics,
 			Random:   rand.Reader,
-			Sleep:    step.Sleep,
 			Now:      time.Now,
 		})
 	})

@@ -75,6 +75,12 @@ func TestImportUnderFaults(t *testing.T) {
 					b.Faults().Add(faults.Rule{Kind: faults.DropAfter, Region: b.secondary, Operation: operation, Count: 2})
 				}
 			},
+			after: func(t *testing.T, b *importBed, r *restored) {
+				// Who made them is told by their age, not by an answer.
+				if g := r.report.Groups; g.Restored != int64(len(b.source.Groups)) {
+					t.Errorf("groups %+v, all %d are of this import", g, len(b.source.Groups))
+				}
+			},
 		},
 		"a fifth of the calls throttled": {
 			trouble: func(b *importBed) {
@@ -109,6 +115,8 @@ func TestImportUnderFaults(t *testing.T) {
 		"late listings": {
 			trouble: func(b *importBed) {
 				b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) { v.ListUsersLag = 3 * time.Second })
+				// Created, though nobody said so: only asking for the name tells.
+				b.Faults().Add(faults.Rule{Kind: faults.DropAfter, Region: b.secondary, Operation: "AdminCreateUser", Count: 5})
 			},
 		},
 		"empty, short and expiring pages": {

@@ -66,8 +66,18 @@ func TestStoppedImport(t *testing.T) {
 			// One user first: the others must not be forgotten over that.
 			b.restore(first, map[string]any{"Mode": "MISSING_ONLY", "Users": []string{b.source.Users[0].Username}})
 
+			before := b.snapshot(first)
+			dry := b.restore(first, map[string]any{"Mode": "MISSING_ONLY", "DryRun": true})
+			unchanged(t, before, b.snapshot(first))
 			resumed := b.restore(first, map[string]any{"Mode": "MISSING_ONLY"})
 			b.proved(resumed)
+			for kind, pair := range map[string][2]restore.Counts{
+				"users": {dry.report.Users, resumed.report.Users}, "groups": {dry.report.Groups, resumed.report.Groups}, "memberships": {dry.report.Memberships, resumed.report.Memberships},
+			} {
+				if pair[0] != pair[1] {
+					t.Errorf("%s: the dry run promised %+v, the resumed import did %+v", kind, pair[0], pair[1])
+				}
+			}
 			if len(resumed.after.Users) != len(r.after.Users) {
 				t.Errorf("%d users after the resumed import, %d after the other", len(resumed.after.Users), len(r.after.Users))
 			}

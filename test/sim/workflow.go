@@ -154,7 +154,7 @@ func (c *Cloud) functions(d Deployment) (*functions, error) {
 	limits, client = f.client()
 	f.timed("import-users", limits, &restore.ImportUsers{
 		API: client, Jobs: client, Upload: c.Upload, NewUsers: newUsers, Updates: updates, JobRole: "arn:aws:iam::" + wire.Account + ":role/ImportJobLogs",
-		InFlight: inFlight, Random: rand.Reader, Sleep: step.Sleep, Now: time.Now,
+		InFlight: inFlight, Random: rand.Reader, Now: time.Now,
 	})
 	limits, client = f.client()
 	f.timed("update-users", limits, &restore.UpdateUsers{API: client, Updates: updates, DeadLetters: dead, InFlight: inFlight})
