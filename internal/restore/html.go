@@ -8,6 +8,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"cognito-backup/internal/step"
 )
 
 //go:embed report.html.tmpl
@@ -17,6 +19,7 @@ var reportHTML = template.Must(template.New("report.html").Funcs(template.FuncMa
 	"number":  grouped,
 	"seconds": func(s float64) string { return roughly(time.Duration(math.Round(s)) * time.Second) },
 	"stamp":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"name":    step.FormatTime, // as RestorePoint takes it: seconds alone would name the one before
 	"deref":   func(t *time.Time) time.Time { return *t },
 	"sub":     func(a, b int) int { return a - b },
 	"took":    func(a, b time.Time) string { return roughly(b.Sub(a).Round(time.Second)) },
