@@ -81,7 +81,7 @@ func (e *Export) suspectMessage() Message {
 		t.say("", "%s are gone from the user pool %s.", count(s.Missing, "user"), e.UserPoolID)
 	} else {
 		t.say("", "%s of %s are gone from the user pool %s since the restore point of %s.",
-			number(s.Missing), count(s.Of, "user"), e.UserPoolID, moment(s.ComparedTo))
+			number(s.Missing), count(s.Of, "user"), e.UserPoolID, stamp(s.ComparedTo))
 	}
 	t.blank()
 	t.say("", "The backup keeps all of them. Nothing is removed from it until a person accepts the loss, "+

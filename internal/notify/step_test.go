@@ -74,7 +74,7 @@ func TestStepTells(t *testing.T) {
 		want          []string // parts of the one message; none: nothing is sent
 	}{
 		{"a suspect export, though only errors are wanted", exportEvent,
-			[]string{"70 of 100 users are gone", "2026-11-22T09:00:43.117Z", "2026-11-22 08:00:43 UTC", "43 seconds"}},
+			[]string{"70 of 100 users are gone", "2026-11-22T09:00:43.117Z", "2026-11-22T08:00:43.117Z", "43 seconds"}},
 		{"an import that left something to do", importEvent,
 			[]string{"us-west-2_Example02", "5 restored, 1 failed", "s3://bucket/reports/77aa/report.html"}},
 		{"a failure", changed, []string{"ImportWorkflow failed", "boom"}},

@@ -183,9 +183,9 @@ func (c *checker) restorePoints(ctx context.Context) error {
 	case len(points) == 0:
 		c.stop(`the table in this Region holds no restore point of %s; run the ExportWorkflow first, wait for replication, or start with "AllowIncomplete": true to restore what is readable`, c.SourcePoolID)
 	case t != nil:
-		c.stop("no trustworthy restore point had ended by %s; %s; choose a later RestorePoint", step.FormatTime(*t), listPoints(points))
+		c.stop("no trustworthy restore point had ended by %s; %s; choose a later RestorePoint, or exactly the time of a suspect one", step.FormatTime(*t), listPoints(points))
 	default:
-		c.stop(`every restore point is suspect: many users had vanished before it; accept that with {"AcceptMassDeletion": true} as the ExportWorkflow's input if it was meant, and start again; %s`, listPoints(points))
+		c.stop(`every restore point is suspect: many users had vanished before it; accept that with {"AcceptMassDeletion": true} as the ExportWorkflow's input if it was meant, and start again, or give exactly the time of one of them as RestorePoint; %s`, listPoints(points))
 	}
 	return nil
 }
