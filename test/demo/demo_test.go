@@ -79,6 +79,7 @@ func TestBadInputGetsASentence(t *testing.T) {
 		{"kind", []string{"-kind", "odd"}, "-kind \"odd\""},
 		{"tamper", []string{"-tamper", "everything"}, "-tamper everything"},
 		{"factor", []string{"-factor", "0"}, "-factor 0"},
+		{"no dash", []string{"kill", "2"}, "kill is no option"},
 		{"no folder", []string{"-from", "/nonexistent"}, "FROM=/nonexistent cannot be read"},
 		{"another pool's folder", []string{"-from", "../localaws/cognito/testdata/cli-pool"}, "make demo FROM="},
 		{"no assembly", []string{"-assembly", t.TempDir()}, "make synth"},

@@ -136,6 +136,9 @@ func parse(args []string, stderr io.Writer) (o options, printPoolID bool, err er
 	if o.kill < 0 || o.kill > 5 {
 		err = errors.Join(err, fmt.Errorf("-kill %d: give a whole number from 0 to 5", o.kill))
 	}
+	if f.NArg() > 0 {
+		err = errors.Join(err, fmt.Errorf("%s is no option: options begin with a dash, see -help", f.Arg(0)))
+	}
 	if printPoolID && o.from == "" {
 		err = errors.Join(err, errors.New("-print-pool-id needs -from"))
 	}

@@ -62,6 +62,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 		return o, errors.New("see -help")
 	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("%s is no option: options begin with a dash, see -help", f.Arg(0))
+	}
 	if o.port < 0 || o.port > 65535 {
 		return o, fmt.Errorf("PORT=%d: give a number from 0 to 65535", o.port)
 	}

@@ -129,6 +129,7 @@ func TestRefuses(t *testing.T) {
 		"no such folder":   {[]string{"-assembly", good, "-port", "0", "-from", "nowhere"}, os.Getenv("PATH"), "-from nowhere"},
 		"factor":           {[]string{"-factor", "0"}, os.Getenv("PATH"), "above 0"},
 		"unknown flag":     {[]string{"-colour"}, os.Getenv("PATH"), "see -help"},
+		"no dash":          {[]string{"colour"}, os.Getenv("PATH"), "colour is no option"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("PATH", c.path)
