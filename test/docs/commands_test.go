@@ -237,3 +237,42 @@ func TestVariablesOfTheRunbook(t *testing.T) {
 	}
 	t.Error("the runbook sets no variables")
 }
+
+// TestDemoCommands runs what the README says to run first, for real: each
+// `make demo` there, with a small pool; -kill and -tamper are tested beside the
+// demo.
+func TestDemoCommands(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it deploys the stacks several times")
+	}
+	folder, err := filepath.Abs("../localaws/cognito/testdata/cli-pool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var commands []string
+	for _, s := range scripts(named(t, "README.md")) {
+		for line := range strings.Lines(s.text) {
+			command := strings.TrimSpace(comment.ReplaceAllString(line, ""))
+			command = strings.ReplaceAll(command, "<folder>", folder)
+			tested := strings.Contains(command, "-kill") || strings.Contains(command, "-tamper")
+			if strings.HasPrefix(command, "make demo") && !tested && !slices.Contains(commands, command) {
+				commands = append(commands, command)
+			}
+		}
+	}
+	if len(commands) < 4 {
+		t.Fatalf("README.md has only the demos %q", commands)
+	}
+	for _, command := range commands {
+		t.Run(command, func(t *testing.T) {
+			// The last of several values of a variable counts.
+			run := exec.CommandContext(t.Context(), "bash", "-eu", "-c", command+" USERS=12 USER_GROUPS=3 TPS=25")
+			run.Dir = root
+			run.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=")
+			out, err := run.CombinedOutput()
+			if err != nil || !bytes.Contains(out, []byte("\nRESTORED users=")) || !bytes.HasSuffix(out, []byte(" verified=true\n")) {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
