@@ -240,6 +240,7 @@ func checkGo(args []string) error {
 			if !strings.Contains(text.String(), "func "+args[i]+"(") {
 				return fmt.Errorf("no test %s", args[i])
 			}
+		case args[i] == "-short":
 		case args[i] == "-update" && strings.Contains(text.String(), `flag.Bool("update"`):
 		default:
 			return fmt.Errorf("the argument %s", args[i])
