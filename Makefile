@@ -201,7 +201,7 @@ fuzz: setup ## what reads foreign input, fed with anything; histories of a pool,
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
 		done; \
 	done
-	go test -count=1 -timeout 60m -run 'TestEveryRestorePoint|TestRecordsOfAChangingPool' -rapid.checks=2000 ./internal/export
+	go test -count=1 -timeout 60m -run 'TestEveryRestorePoint|TestRecordsOfAChangingPool' ./internal/export -rapid.checks=2000
 
 .PHONY: clean
 clean: ## remove what was built (not node_modules, not the Go caches)

@@ -31,12 +31,12 @@ const usualMemory = 512
 
 // cost measures what a first, an unchanged and a changed export write and read,
 // and what a month of daily exports costs.
-func cost(ctx context.Context, _ *options) ([]row, error) {
+func cost(ctx context.Context, o *options) ([]row, error) {
 	var cases []sim.Case
 	for _, users := range []int{10_000, 100_000, 500_000, 1_000_000} {
 		cases = append(cases, sim.Case{Shape: sim.Shape{Users: users, GroupsEach: 1}, TPS: 10, Shards: 1, Latency: sim.Typical(), ExportOnly: true, Repeat: true})
 	}
-	all, err := outcomes(ctx, "cost", cases)
+	all, err := outcomes(ctx, o, "cost", cases)
 	if err != nil {
 		return nil, err
 	}

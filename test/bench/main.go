@@ -11,8 +11,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -53,6 +55,7 @@ type options struct {
 	sizes     []int // pools to simulate
 	most      int   // memberships of the largest pool to simulate
 	processes []int // pools to run the real functions on
+	parallel  int   // simulations side by side
 	into      string
 }
 
@@ -71,6 +74,7 @@ func run(ctx context.Context) error {
 	only := flag.String("only", "", "parts to measure again, of simulation, rates, cost, functions; the others keep their figures")
 	o := &options{}
 	flag.IntVar(&o.most, "memberships", 3_000_000, "memberships of the largest pool to simulate: each takes some 0.1 ms and 1 KB")
+	flag.IntVar(&o.parallel, "parallel", 1, "simulations side by side; their figures do not depend on it, the memory they take does")
 	flag.StringVar(&o.into, "into", "docs/benchmarks.md", "file that keeps the table; empty for none")
 	flag.Parse()
 	var err error
@@ -142,8 +146,12 @@ func save(m *measured) error {
 
 func load(m *measured) error {
 	b, err := os.ReadFile(m.file())
+	if errors.Is(err, fs.ErrNotExist) {
+		m.Origin = "not measured"
+		return nil
+	}
 	if err != nil {
-		return fmt.Errorf("%s has not been measured on this machine yet: %w", m.Part, err)
+		return err
 	}
 	return json.Unmarshal(b, m)
 }

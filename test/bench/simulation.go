@@ -1,17 +1,21 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"cognito-backup/test/sim"
 )
@@ -27,46 +31,81 @@ const (
 
 // outcomes carries simulations out, in a test binary because virtual time is
 // to be had in tests only.
-func outcomes(ctx context.Context, name string, cases []sim.Case) ([]sim.Outcome, error) {
+func outcomes(ctx context.Context, o *options, name string, cases []sim.Case) ([]sim.Outcome, error) {
 	binary, err := filepath.Abs(filepath.Join(cache, "sim.test"))
 	if err != nil {
 		return nil, err
 	}
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, "./test/sim")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-trimpath", "-o", binary, "./test/sim")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return nil, fmt.Errorf("build the simulation: %w", err)
 	}
-	var all []sim.Outcome
-	for i, c := range cases {
-		o, err := outcome(ctx, binary, fmt.Sprintf("%s-%d", name, i), c)
-		if err != nil {
-			return nil, fmt.Errorf("simulate %s at CognitoTPS %d: %w", c.Shape, c.TPS, err)
-		}
-		all = append(all, o...)
-	}
-	return all, nil
-}
-
-// outcome carries one simulation out, in a process of its own, which gives its
-// memory back at the end. One that somebody ended is begun again.
-func outcome(ctx context.Context, binary, name string, c sim.Case) (_ []sim.Outcome, err error) {
-	list, into := filepath.Join(cache, name+".json"), filepath.Join(cache, name+".jsonl")
-	b, err := json.Marshal([]sim.Case{c})
-	if err == nil {
-		err = os.WriteFile(list, b, 0o644)
-	}
+	version, err := fingerprint(binary, "cdk.out")
 	if err != nil {
 		return nil, err
 	}
+	all := make([]sim.Outcome, len(cases))
+	var g errgroup.Group
+	g.SetLimit(max(1, o.parallel))
+	for i, c := range cases {
+		g.Go(func() error {
+			one, err := outcome(ctx, binary, version, fmt.Sprintf("%s-%d", name, i), c)
+			if err != nil {
+				return fmt.Errorf("simulate %s at CognitoTPS %d: %w", c.Shape, c.TPS, err)
+			}
+			all[i] = *one
+			return nil
+		})
+	}
+	return all, g.Wait()
+}
+
+// fingerprint is different when anything is that decides how a simulation goes:
+// the test binary, or the state machines that it reads.
+func fingerprint(binary, assembly string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(assembly, "*.template.json"))
+	if err != nil || len(files) == 0 {
+		return "", fmt.Errorf("no templates in %s; run make synth first", assembly)
+	}
+	h := sha256.New()
+	for _, file := range append(files, binary) {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%s %d ", filepath.Base(file), len(b))
+		h.Write(b)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8]), nil
+}
+
+// outcome carries one simulation out, in a process of its own, which gives its
+// memory back at the end. One that somebody ended is begun again. The same
+// simulation of the same sources comes out the same, so it is kept, and is not
+// carried out twice.
+func outcome(ctx context.Context, binary, version, name string, c sim.Case) (*sim.Outcome, error) {
+	b, err := json.Marshal([]sim.Case{c})
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(b)
+	kept := filepath.Join(cache, "outcomes", version+"-"+hex.EncodeToString(sum[:8])+".json")
+	if o, err := read(kept); err == nil {
+		return o, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	list, err := filepath.Abs(filepath.Join(cache, name+".json"))
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(list, b, 0o644); err != nil {
+		return nil, err
+	}
+	into := strings.TrimSuffix(list, ".json") + ".jsonl"
 	defer os.Remove(list)
 	defer os.Remove(into)
-	if list, err = filepath.Abs(list); err != nil {
-		return nil, err
-	}
-	if into, err = filepath.Abs(into); err != nil {
-		return nil, err
-	}
 	for range 3 {
 		run := exec.CommandContext(ctx, binary, "-test.run", "^TestCases$", "-test.v", "-test.timeout", "0", "-cases", list, "-outcomes", into)
 		run.Dir = "test/sim"
@@ -79,26 +118,22 @@ func outcome(ctx context.Context, binary, name string, c sim.Case) (_ []sim.Outc
 	if err != nil {
 		return nil, err
 	}
-	return read(into)
+	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(into, kept); err != nil {
+		return nil, err
+	}
+	return read(kept)
 }
 
-func read(file string) ([]sim.Outcome, error) {
-	f, err := os.Open(file)
+func read(file string) (*sim.Outcome, error) {
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	var all []sim.Outcome
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var o sim.Outcome
-		if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
-			return nil, err
-		}
-		all = append(all, o)
-	}
-	return all, lines.Err()
+	var o sim.Outcome
+	return &o, json.Unmarshal(b, &o)
 }
 
 // shards is how an export at that rate is set up: beyond what one cursor can
@@ -128,14 +163,12 @@ func simulate(ctx context.Context, o *options) ([]row, error) {
 			for _, tps := range []int{10, most} {
 				c := sim.Case{Shape: sim.Shape{Users: users, GroupsEach: each}, TPS: tps, Shards: shards(tps), CSVRate: csvRate, Latency: sim.Typical()}
 				cases = append(cases, c)
-				if users <= 100_000 {
-					c.CSVRate = 0
-					cases = append(cases, c)
-				}
+				c.CSVRate = 0
+				cases = append(cases, c)
 			}
 		}
 	}
-	all, err := outcomes(ctx, "simulation", cases)
+	all, err := outcomes(ctx, o, "simulation", cases)
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +258,7 @@ func number[N int | int64](n N) string {
 }
 
 // rates measures calls a second against the ceilings.
-func rates(ctx context.Context, _ *options) ([]row, error) {
+func rates(ctx context.Context, o *options) ([]row, error) {
 	var cases []sim.Case
 	for _, shards := range []int{1, 16} {
 		for _, tps := range []int{1, 5, 10, 30} {
@@ -240,7 +273,7 @@ func rates(ctx context.Context, _ *options) ([]row, error) {
 	for _, tps := range []int{1, 5, 10, 25} {
 		cases = append(cases, sim.Case{Shape: sim.Shape{Users: 2000, GroupsEach: 4}, TPS: tps, Shards: 1, CSVRate: csvRate, Latency: sim.Typical()})
 	}
-	all, err := outcomes(ctx, "rates", cases)
+	all, err := outcomes(ctx, o, "rates", cases)
 	if err != nil {
 		return nil, err
 	}

@@ -135,8 +135,12 @@ func (c *Cloud) Close() error {
 }
 
 // Users is a Cognito client that stays within the limits.
-func (c *Cloud) Users(limits *pool.Limits) *idp.Client {
-	return idp.NewFromConfig(c.config(), limits.Apply)
+func (c *Cloud) Users(limits *pool.Limits) *Client {
+	client := &Client{Client: idp.NewFromConfig(c.config(), limits.Apply), cloud: c, limits: limits}
+	var o idp.Options
+	limits.Apply(&o)
+	client.retryer = o.Retryer
+	return client
 }
 
 func (c *Cloud) queue(name string) (*restore.Queue, error) {
@@ -175,29 +179,47 @@ func (c *Cloud) Do(r *http.Request) (*http.Response, error) {
 	if m.SigningName == "sqs" {
 		service, latency = c.queues, c.latency.Queue
 	}
-	if err := step.Sleep(r.Context(), latency/2); err != nil {
+	var operation string
+	output, refusal, err := c.exchange(r.Context(), latency, func() (any, error) {
+		var input json.RawMessage
+		var err error
+		operation, input, err = m.ParseRequest(r, body)
+		if m.SigningName == "cognito-idp" {
+			c.called(operation)
+		}
+		if err == nil && c.Validate {
+			err = m.ValidateRequest(operation, input)
+		}
+		var output any
+		if err == nil {
+			call := &wire.Call{Service: m.SigningName, Operation: operation, Region: Region, Input: input, Endpoint: endpoint}
+			output, err = service.Handle(r.Context(), call)
+		}
+		c.tell(operation, err)
+		return output, err
+	})
+	if err != nil {
 		return nil, err
 	}
-	operation, input, err := m.ParseRequest(r, body)
-	if m.SigningName == "cognito-idp" {
-		c.called(operation)
+	return c.answer(r, m, operation, output, refusal)
+}
+
+// exchange takes as long as a call does. The answer of the service may be its
+// refusal; err is that the caller no longer waits for either.
+func (c *Cloud) exchange(ctx context.Context, latency time.Duration, handle func() (any, error)) (output any, refusal, err error) {
+	if err := step.Sleep(ctx, latency/2); err != nil {
+		return nil, nil, err
 	}
-	if err == nil && c.Validate {
-		err = m.ValidateRequest(operation, input)
+	output, refusal = handle()
+	return output, refusal, step.Sleep(ctx, latency-latency/2)
+}
+
+func (c *Cloud) tell(operation string, err error) {
+	if c.OnCall == nil {
+		return
 	}
-	var output any
-	if err == nil {
-		call := &wire.Call{Service: m.SigningName, Operation: operation, Region: Region, Input: input, Endpoint: endpoint}
-		output, err = service.Handle(r.Context(), call)
-	}
-	if c.OnCall != nil {
-		refused, ok := errors.AsType[*wire.Error](err)
-		c.OnCall(operation, ok && refused.Code == "TooManyRequestsException")
-	}
-	if err := step.Sleep(r.Context(), latency-latency/2); err != nil {
-		return nil, err
-	}
-	return c.answer(r, m, operation, output, err)
+	refused, ok := errors.AsType[*wire.Error](err)
+	c.OnCall(operation, ok && refused.Code == "TooManyRequestsException")
 }
 
 func (c *Cloud) answer(r *http.Request, m *model.Model, operation string, output any, err error) (*http.Response, error) {

@@ -22,6 +22,7 @@ type Table struct {
 	partitions map[string]*partition
 	segments   map[int][][]*partition // by number of segments; nil after a new partition
 	texts      map[string]string      // those that many records share
+	contents   map[string][]byte      // as texts
 	used       Usage
 }
 
@@ -136,15 +137,20 @@ func (t *Table) Put(ctx context.Context, item backup.Item, expect backup.Expecta
 	if p == nil {
 		p = t.newPartition(item.ID)
 	}
-	item.ID, item.Type, item.Hash = p.id, t.text(item.Type), t.text(item.Hash)
+	item.ID, item.Type = p.id, t.text(item.Type)
+	if item.Kind() == backup.KindMembership {
+		item.Hash = t.text(item.Hash)
+	}
 	item.ValidFrom, item.ValidTo, item.DeletedAt = t.text(item.ValidFrom), t.text(item.ValidTo), t.text(item.DeletedAt)
-	item.Content = slices.Clip(item.Content)
+	item.Content = t.content(item.Content)
 	if exists {
 		t.used.Bytes -= int64(size(&stored))
 		p.items[at] = item
 	} else {
 		t.used.Items++
-		p.items = slices.Insert(p.items, at, item)
+		// No room for more than there are: of records there are millions.
+		grown := make([]backup.Item, 0, len(p.items)+1)
+		p.items = append(append(append(grown, p.items[:at]...), item), p.items[at:]...)
 	}
 	t.used.Bytes += int64(bytes)
 	t.wrote(item.Key)
@@ -160,7 +166,7 @@ func (t *Table) wrote(k backup.Key) {
 
 func (t *Table) newPartition(id string) *partition {
 	if t.partitions == nil {
-		t.partitions, t.texts = map[string]*partition{}, map[string]string{}
+		t.partitions, t.texts, t.contents = map[string]*partition{}, map[string]string{}, map[string][]byte{}
 	}
 	h := fnv.New32a()
 	h.Write([]byte(id))
@@ -171,7 +177,7 @@ func (t *Table) newPartition(id string) *partition {
 }
 
 // text is one copy of what many records hold: group names, run ids, hashes of
-// memberships. Hashes of users are all different and not worth a place.
+// memberships.
 func (t *Table) text(s string) string {
 	if s == "" || len(t.texts) > 100_000 {
 		return s
@@ -181,6 +187,18 @@ func (t *Table) text(s string) string {
 	}
 	one := strings.Clone(s)
 	t.texts[one] = one
+	return one
+}
+
+// content is a copy of what a record holds; all memberships hold the same.
+func (t *Table) content(b []byte) []byte {
+	if one, ok := t.contents[string(b)]; ok {
+		return one
+	}
+	one := slices.Clone(b)
+	if len(t.contents) < 1000 {
+		t.contents[string(b)] = one
+	}
 	return one
 }
 

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
-
 	"cognito-backup/internal/backup"
 	"cognito-backup/internal/export"
 	"cognito-backup/internal/pool"
@@ -113,7 +111,7 @@ type Billed struct {
 func (c *Cloud) functions(d Deployment) (*functions, error) {
 	f := &functions{cloud: c, d: d, handlers: map[string]handler{}, billed: map[string]Billed{}}
 	store := &backup.Store{Table: c.Table}
-	source := func() (export.Source, *idp.Client) {
+	source := func() (export.Source, *Client) {
 		limits, client := f.client()
 		return export.Source{UserPoolID: d.PoolID, Store: store, Limits: limits}, client
 	}
@@ -163,7 +161,7 @@ func (c *Cloud) functions(d Deployment) (*functions, error) {
 	return f, nil
 }
 
-func (f *functions) client() (*pool.Limits, *idp.Client) {
+func (f *functions) client() (*pool.Limits, *Client) {
 	limits := pool.NewLimits(f.d.TPS)
 	return limits, f.cloud.Users(limits)
 }

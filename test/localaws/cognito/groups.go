@@ -173,6 +173,12 @@ func (s *Service) listGroups(_ context.Context, c *wire.Call) (any, error) {
 	return out, nil
 }
 
+// MemberPage is what ListUsersInGroup returns.
+type MemberPage struct {
+	Users     []User
+	NextToken string `json:",omitempty"`
+}
+
 func (s *Service) listUsersInGroup(_ context.Context, c *wire.Call) (any, error) {
 	var in struct {
 		GroupName string
@@ -193,10 +199,7 @@ func (s *Service) listUsersInGroup(_ context.Context, c *wire.Call) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	out := struct {
-		Users     []User
-		NextToken string `json:",omitempty"`
-	}{Users: []User{}}
+	out := MemberPage{Users: []User{}}
 	for u := range g.members.from(func(u *user) bool { return pg.reached(u.cursor()) }) {
 		if !pg.add(u.cursor()) {
 			break

@@ -76,6 +76,12 @@ func (f *filter) matches(value string) bool {
 	return value == f.value
 }
 
+// UserPage is what ListUsers returns.
+type UserPage struct {
+	Users           []User
+	PaginationToken string `json:",omitempty"`
+}
+
 func (s *Service) listUsers(_ context.Context, c *wire.Call) (any, error) {
 	var in struct {
 		AttributesToGet []string
@@ -114,10 +120,7 @@ func (s *Service) listUsers(_ context.Context, c *wire.Call) (any, error) {
 			return nil, invalid("One or more requested attributes do not exist.")
 		}
 	}
-	out := struct {
-		Users           []User
-		PaginationToken string `json:",omitempty"`
-	}{Users: []User{}}
+	out := UserPage{Users: []User{}}
 	for u, at := range p.candidates(f, pg) {
 		view, ok := p.listed(u, now)
 		if !ok {

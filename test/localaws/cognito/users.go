@@ -128,7 +128,8 @@ type adminCreateUserInput struct {
 	ClientMetadata         map[string]string
 }
 
-type userOutput struct{ User User }
+// UserOutput is what AdminCreateUser returns.
+type UserOutput struct{ User User }
 
 func (s *Service) adminCreateUser(ctx context.Context, c *wire.Call) (any, error) {
 	var in adminCreateUserInput
@@ -170,7 +171,7 @@ func (s *Service) adminCreateUser(ctx context.Context, c *wire.Call) (any, error
 	if in.MessageAction != "SUPPRESS" {
 		err = s.send(ctx, p, view, "CustomMessage_AdminCreateUser", temporary, in.DesiredDeliveryMediums, in.ClientMetadata)
 	}
-	return userOutput{view}, err
+	return UserOutput{view}, err
 }
 
 // resend renews the invitation of a user who has not signed in yet.
@@ -189,7 +190,7 @@ func (s *Service) resend(ctx context.Context, p *pool, in *adminCreateUserInput,
 	u.password = newPassword(temporary, now)
 	view := p.view(u)
 	p.mu.Unlock()
-	return userOutput{view}, s.send(ctx, p, view, "CustomMessage_AdminCreateUser", temporary, in.DesiredDeliveryMediums, in.ClientMetadata)
+	return UserOutput{view}, s.send(ctx, p, view, "CustomMessage_AdminCreateUser", temporary, in.DesiredDeliveryMediums, in.ClientMetadata)
 }
 
 func (s *Service) adminGetUser(_ context.Context, c *wire.Call) (any, error) {
