@@ -115,6 +115,8 @@ var steps = []step{
 		grants: func(s *site) []grant {
 			return append(
 				s.onTargetPools("DescribeUserPool", "GetCSVHeader", "ListIdentityProviders", "ListUserImportJobs", "ListUsers"),
+				grant{sid: "ListPools", actions: []string{"cognito-idp:ListUserPools"}, resources: []string{"*"},
+					why: "This action knows no resources. It shows in which pools to look for import jobs: an account has one active job at a time."},
 				s.onLease(),
 				s.onRecords("RestorePoints", "EXPORT-*", "Query"),
 				s.onRecords("PoolRecords", "POOL-*", "Query"),

@@ -199,7 +199,7 @@ func (w *importer) holders(ctx context.Context, e *Entry) ([]pool.User, error) {
 			for _, u := range out.Users {
 				found = append(found, pool.FromUserType(u))
 			}
-			if in.PaginationToken = out.PaginationToken; in.PaginationToken == nil {
+			if in.PaginationToken = out.PaginationToken; aws.ToString(in.PaginationToken) == "" {
 				break
 			}
 		}

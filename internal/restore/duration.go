@@ -52,6 +52,8 @@ func (c *checker) duration() {
 		return
 	}
 	p := c.plan.Points[0]
+	c.beforehand("Cognito bills as active this month everybody who is created by API and everybody who is added to a group, at most %s; a dry run counts them.",
+		plural(int(p.Users), "user", "users"))
 	if c.plan.Input.Mode == MissingOnly {
 		c.beforehand("Comparing the target with the restore point takes about %s at CognitoTPS %d.",
 			roughly(estimate(p.Users, 0, 0, p.Memberships, c.TPS).Verify), c.TPS)

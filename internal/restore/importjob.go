@@ -131,7 +131,7 @@ func (w *importer) findJob(ctx context.Context) (*types.UserImportJobType, error
 				return &out.UserImportJobs[i], nil
 			}
 		}
-		if in.PaginationToken = out.PaginationToken; in.PaginationToken == nil {
+		if in.PaginationToken = out.PaginationToken; aws.ToString(in.PaginationToken) == "" {
 			return nil, nil
 		}
 	}

@@ -25,6 +25,7 @@ type PreflightAPI interface {
 	ListUsers(context.Context, *idp.ListUsersInput, ...func(*idp.Options)) (*idp.ListUsersOutput, error)
 	ListIdentityProviders(context.Context, *idp.ListIdentityProvidersInput, ...func(*idp.Options)) (*idp.ListIdentityProvidersOutput, error)
 	ListUserImportJobs(context.Context, *idp.ListUserImportJobsInput, ...func(*idp.Options)) (*idp.ListUserImportJobsOutput, error)
+	ListUserPools(context.Context, *idp.ListUserPoolsInput, ...func(*idp.Options)) (*idp.ListUserPoolsOutput, error)
 	GetCSVHeader(context.Context, *idp.GetCSVHeaderInput, ...func(*idp.Options)) (*idp.GetCSVHeaderOutput, error)
 }
 
@@ -50,8 +51,9 @@ func (e *PreflightError) Error() string {
 // checkCursor is kept while pre-flight waits for somebody else's import job or
 // looks for attributes in use.
 type checkCursor struct {
-	Waits int
-	Usage *usage
+	Waits     int
+	WaitedFor string // the import job of somebody else
+	Usage     *usage
 }
 
 // Run checks and writes the plan.
@@ -79,16 +81,15 @@ func (s *CheckNewUserPool) Run(ctx context.Context, slice *step.Slice) (step.Run
 	if c.findings != nil {
 		return step.Run{}, &PreflightError{Findings: c.findings}
 	}
-	if c.busy != "" {
-		cursor.Waits++
-		next, err := r.SaveCursor(ctx, cursor)
-		next.WaitSeconds = min(5<<min(cursor.Waits, 6), 300)
-		return next, err
+	if c.busy != nil {
+		return c.wait(ctx)
 	}
 	for _, warning := range slices.Concat(c.plan.Warnings, c.plan.Beforehand) {
 		slog.WarnContext(ctx, "pre-flight", step.LogExecution, slice.Execution, "warning", warning)
 	}
-	return r.Next(), r.put(ctx, r.planKey(), c.plan)
+	next := r.Next()
+	delete(next.Counts, othersImported)
+	return next, r.put(ctx, r.planKey(), c.plan)
 }
 
 // checker gathers findings; warnings go into the plan.
@@ -98,8 +99,24 @@ type checker struct {
 	plan     Plan
 	cursor   *checkCursor
 	findings []string
-	busy     string // somebody else's import job
+	busy     *types.UserImportJobType // somebody else's, in the target
 }
+
+// wait lets somebody else's import job into the target end first. How far it
+// has come is in the log and in the run's document.
+func (c *checker) wait(ctx context.Context) (step.Run, error) {
+	c.cursor.Waits++
+	c.cursor.WaitedFor = aws.ToString(c.busy.JobId)
+	next, err := c.SaveCursor(ctx, c.cursor)
+	next.WaitSeconds = min(5<<min(c.cursor.Waits, 6), 300)
+	next.Counts[othersImported] = c.busy.ImportedUsers
+	slog.InfoContext(ctx, "an import job of somebody else is active in the target: waiting", step.LogExecution, c.Execution, "job", c.cursor.WaitedFor,
+		"status", string(c.busy.Status), "imported", c.busy.ImportedUsers, "skipped", c.busy.SkippedUsers, "failed", c.busy.FailedUsers, "seconds", next.WaitSeconds)
+	return next, err
+}
+
+// othersImported is the count of users whom the job waited for has imported.
+const othersImported = "ImportedByAnotherJob"
 
 func (c *checker) stop(format string, args ...any) {
 	c.findings = append(c.findings, fmt.Sprintf(format, args...))
@@ -269,7 +286,7 @@ func (c *checker) target(ctx context.Context) (bool, error) {
 		for _, p := range page.Providers {
 			c.plan.Target.Providers = append(c.plan.Target.Providers, aws.ToString(p.ProviderName))
 		}
-		if in.NextToken = page.NextToken; in.NextToken == nil {
+		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
 			return true, nil
 		}
 	}
@@ -424,15 +441,83 @@ func (c *checker) csv(ctx context.Context) error {
 	if err != nil {
 		return c.withoutCSV(fmt.Errorf("read the CSV header of %s: %w", id, err))
 	}
-	jobs, err := c.API.ListUserImportJobs(ctx, &idp.ListUserImportJobsInput{UserPoolId: &id, MaxResults: aws.Int32(pool.PageSize)}, fewAttempts)
+	c.busy, err = c.activeJob(ctx, id)
 	if err != nil {
-		return c.withoutCSV(fmt.Errorf("list the import jobs of %s: %w", id, err))
+		return c.withoutCSV(err)
 	}
 	c.plan.Header = out.CSVHeader
-	for _, j := range jobs.UserImportJobs {
-		switch j.Status {
-		case types.UserImportJobStatusTypePending, types.UserImportJobStatusTypeInProgress, types.UserImportJobStatusTypeStopping:
-			c.busy = aws.ToString(j.JobId)
+	switch {
+	case c.busy != nil:
+		return nil
+	case c.cursor.Waits > 0:
+		c.warn("An import job of somebody else, %s, was active in %s; the import began when it had ended.", c.cursor.WaitedFor, id)
+	}
+	return c.elsewhere(ctx)
+}
+
+// activeJob finds the import job that runs in a pool, if one does.
+func (c *checker) activeJob(ctx context.Context, poolID string) (*types.UserImportJobType, error) {
+	in := &idp.ListUserImportJobsInput{UserPoolId: &poolID, MaxResults: aws.Int32(pool.PageSize)}
+	for {
+		jobs, err := c.API.ListUserImportJobs(ctx, in, fewAttempts)
+		if err != nil {
+			return nil, fmt.Errorf("list the import jobs of %s: %w", poolID, err)
+		}
+		for i := range jobs.UserImportJobs {
+			switch j := &jobs.UserImportJobs[i]; j.Status {
+			case types.UserImportJobStatusTypePending, types.UserImportJobStatusTypeInProgress, types.UserImportJobStatusTypeStopping:
+				return j, nil
+			}
+		}
+		if in.PaginationToken = jobs.PaginationToken; aws.ToString(in.PaginationToken) == "" {
+			return nil, nil
+		}
+	}
+}
+
+// otherPools is in how many pools pre-flight looks for import jobs: five a
+// second are allowed.
+const otherPools = 100
+
+// elsewhere warns of import jobs in other pools, as far as this function may
+// see them: an account has one active job at a time. Ours waits for it, and
+// meanwhile users are created by API.
+func (c *checker) elsewhere(ctx context.Context) error {
+	in := &idp.ListUserPoolsInput{MaxResults: aws.Int32(pool.PageSize)}
+	for looked := 0; looked < otherPools; {
+		page, err := c.API.ListUserPools(ctx, in, fewAttempts)
+		if err != nil {
+			if permanent(err) {
+				return nil // what may not be seen is met when our job is to start
+			}
+			return fmt.Errorf("list user pools: %w", err)
+		}
+		found := make([]*types.UserImportJobType, len(page.UserPools))
+		g, gctx := limited(ctx, 8)
+		for i := range page.UserPools {
+			id := aws.ToString(page.UserPools[i].Id)
+			if looked++; id == c.plan.Target.ID || looked > otherPools {
+				continue
+			}
+			g.Go(func() (err error) {
+				found[i], err = c.activeJob(gctx, id)
+				if err != nil && permanent(err) {
+					return nil
+				}
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		for i, j := range found {
+			if j != nil {
+				c.warn("An import job of somebody else is active in %s (%s, %s imported so far), and an account has one at a time: ours starts when that has ended. Users who go by API are created meanwhile.",
+					aws.ToString(page.UserPools[i].Id), aws.ToString(j.JobId), plural(int(j.ImportedUsers), "user", "users"))
+			}
+		}
+		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
+			return nil
 		}
 	}
 	return nil
@@ -451,7 +536,7 @@ func (c *checker) withoutCSV(err error) error {
 // and registers this one unless it writes nothing. Whom they created was never
 // given what is theirs, so that a MISSING_ONLY import goes on with them.
 func (c *checker) unfinished(ctx context.Context) error {
-	if c.findings != nil || c.busy != "" {
+	if c.findings != nil || c.busy != nil {
 		return nil
 	}
 	into := importsInto(c.plan.Target.ID)
