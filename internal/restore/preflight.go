@@ -399,6 +399,9 @@ func (c *checker) subAttribute() {
 	if name == "" {
 		return
 	}
+	if _, both := c.plan.Source.Schema[name]; both {
+		c.warn("SubAttribute %s is an attribute of the source, too: its values there are replaced by the old subs.", name)
+	}
 	a, there := c.plan.Target.Schema[name]
 	switch {
 	case !there:

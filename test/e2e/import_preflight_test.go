@@ -112,6 +112,13 @@ func TestPreflight(t *testing.T) {
 		}
 	})
 
+	for _, r := range b.Requests() { // whatever the target: none of them was to be written to
+		if strings.HasPrefix(r.Service, "cognito-idp") && r.Region == b.secondary && !strings.HasPrefix(r.Operation, "Describe") &&
+			!strings.HasPrefix(r.Operation, "List") && !strings.HasPrefix(r.Operation, "Get") {
+			t.Errorf("an import that was refused called %s", r.Operation)
+		}
+	}
+
 	t.Run("another import", func(t *testing.T) {
 		running := b.begin(b.secondary, "ImportWorkflow", input(b.target(), nil))
 		b.reaches(running, "CheckNewUserPool")
@@ -126,12 +133,14 @@ func TestPreflight(t *testing.T) {
 		pool := b.target(func(s *cognito.Seed) {
 			s.Pool.AutoVerifiedAttributes = nil
 			s.IdentityProviders = nil
+			s.Pool.MfaConfiguration = "ON"
 			s.Pool.LambdaConfig = map[string]json.RawMessage{
-				"PreSignUp": json.RawMessage(`"arn:aws:lambda:us-west-2:123456789012:function:check"`),
+				"PreSignUp":     json.RawMessage(`"arn:aws:lambda:us-west-2:123456789012:function:check"`),
+				"CustomMessage": json.RawMessage(`"arn:aws:lambda:us-west-2:123456789012:function:word"`),
 			}
 		})
 		r := b.restore(pool, map[string]any{"DryRun": true})
-		for _, want := range []string{"Anybody can sign up", "PreSignUp trigger", "verifies no attribute by itself", "lacks the identity providers", "takes about"} {
+		for _, want := range []string{"Anybody can sign up", "PreSignUp trigger", "CustomMessage trigger", "requires MFA", "bills as active", "verifies no attribute by itself", "lacks the identity providers", "takes about"} {
 			if !slices.ContainsFunc(r.report.Warnings, func(w string) bool { return strings.Contains(w, want) }) {
 				t.Errorf("no warning says %q: %q", want, r.report.Warnings)
 			}

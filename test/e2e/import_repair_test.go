@@ -154,6 +154,13 @@ func TestImportJobsOfOthers(t *testing.T) {
 				t.Errorf("the import ended at %v, the other job at %v", e.StopDate, at)
 			}
 			r := b.results(target, e)
+			said := "is active in " + busy
+			if own {
+				said = "was active in " + busy
+			}
+			if !slices.ContainsFunc(r.report.Warnings, func(w string) bool { return strings.Contains(w, "An import job of somebody else") && strings.Contains(w, said) }) {
+				t.Errorf("no warning says that a job %s: %q", said, r.report.Warnings)
+			}
 			if r.report.CreatedCSV == 0 || r.report.Users.Failed+r.report.Users.Conflict != 0 {
 				t.Errorf("%d by CSV, users %+v", r.report.CreatedCSV, r.report.Users)
 			}
