@@ -112,3 +112,15 @@ func minus(a, b []string) []string {
 	}
 	return left
 }
+
+// TestJapaneseParagraphs says that no paragraph of README.ja.md is broken into
+// lines: a line break shows as a space, which Japanese does not have.
+func TestJapaneseParagraphs(t *testing.T) {
+	broken := regexp.MustCompile(`[\p{Hiragana}\p{Katakana}\p{Han}。、)」]\n *[^\s|<#>*-]`)
+	for i, part := range strings.Split(source(t, "README.ja.md"), "```") {
+		if found := broken.FindString(part); i%2 == 0 && found != "" {
+			at := strings.Index(part, found)
+			t.Errorf("a paragraph is broken at %q", part[max(0, at-60):min(len(part), at+60)])
+		}
+	}
+}
