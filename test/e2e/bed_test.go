@@ -153,7 +153,7 @@ func deploy(t *testing.T, source *cognito.Seed, edits ...edit) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		noteUnused(b.UnusedPermissions())
+		notePermissions(b.Bed)
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
@@ -205,14 +205,18 @@ type execution struct {
 	arn string
 }
 
+// stack is the name of a Region's stack.
+func (b *bed) stack(region string) string {
+	if region == b.primary {
+		return "CognitoBackup-Primary"
+	}
+	return "CognitoBackup-Secondary"
+}
+
 // begin starts a workflow.
 func (b *bed) begin(region, workflow, input string) string {
 	b.t.Helper()
-	stack := "CognitoBackup-Primary"
-	if region != b.primary {
-		stack = "CognitoBackup-Secondary"
-	}
-	arn := b.StateMachineARN(stack, workflow)
+	arn := b.StateMachineARN(b.stack(region), workflow)
 	out, err := b.states(region).StartExecution(b.t.Context(), &sfn.StartExecutionInput{StateMachineArn: &arn, Input: &input})
 	if err != nil {
 		b.t.Fatal(err)

@@ -29,6 +29,7 @@ type importBed struct {
 	source *cognito.Seed // what was seeded
 	mails  *mailbox
 	point  string // id of the restore point
+	there  string // Region of the imports: the secondary, unless a test says otherwise
 }
 
 // mailbox collects what Cognito would have sent to users.
@@ -47,12 +48,13 @@ func (m *mailbox) add(mail cognito.Mail) {
 func exported(t *testing.T, source *cognito.Seed, edits ...edit) *importBed {
 	t.Helper()
 	b := &importBed{bed: start(t, source, append([]edit{unhurried}, edits...)...), source: source, mails: new(mailbox)}
+	b.there = b.secondary
 	for _, region := range []string{b.primary, b.secondary} {
 		b.Cognito(region).Settings().NoQuotas()
+		b.Cognito(region).Settings().Update(func(v *cognito.Values) { v.ImportRate = 1000 })
 		b.Cognito(region).OnMail = b.mails.add
 	}
 	b.point = b.export("{}")
-	b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) { v.ImportRate = 1000 })
 	return b
 }
 
@@ -66,14 +68,14 @@ func (b *importBed) export(input string) string {
 	return point
 }
 
-// target makes an empty pool in the secondary Region, like the source's.
+// target makes an empty pool in the Region of the imports, like the source's.
 func (b *importBed) target(change ...func(*cognito.Seed)) string {
 	b.t.Helper()
 	empty := seed.Empty(b.source, "")
 	for _, c := range change {
 		c(empty)
 	}
-	id, err := b.Cognito(b.secondary).Seed(empty)
+	id, err := b.Cognito(b.there).Seed(empty)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -91,11 +93,11 @@ func input(pool string, more map[string]any) string {
 	return string(j)
 }
 
-// restore runs the secondary Region's ImportWorkflow, which must succeed, and
+// restore runs the ImportWorkflow, which must succeed, and
 // reads its report.
 func (b *importBed) restore(pool string, more map[string]any) *restored {
 	b.t.Helper()
-	e := b.run(b.secondary, "ImportWorkflow", input(pool, more))
+	e := b.run(b.there, "ImportWorkflow", input(pool, more))
 	if e.Status != types.ExecutionStatusSucceeded {
 		b.fail(e)
 	}
@@ -105,7 +107,7 @@ func (b *importBed) restore(pool string, more map[string]any) *restored {
 // refused runs the ImportWorkflow, which must fail, and returns the cause.
 func (b *importBed) refused(in string) string {
 	b.t.Helper()
-	e := b.run(b.secondary, "ImportWorkflow", in)
+	e := b.run(b.there, "ImportWorkflow", in)
 	if e.Status != types.ExecutionStatusFailed {
 		b.t.Fatalf("the import with %s ended as %s", in, e.Status)
 	}
@@ -147,7 +149,7 @@ func (b *importBed) results(pool string, e execution) *restored {
 
 func (b *importBed) snapshot(pool string) *cognito.Seed {
 	b.t.Helper()
-	after, err := b.Cognito(b.secondary).Snapshot(pool)
+	after, err := b.Cognito(b.there).Snapshot(pool)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -155,7 +157,7 @@ func (b *importBed) snapshot(pool string) *cognito.Seed {
 }
 
 func (b *importBed) s3() (*s3.Client, string) {
-	return s3.NewFromConfig(b.Config(b.secondary), func(o *s3.Options) { o.UsePathStyle = true }), b.Output("CognitoBackup-Secondary", "BucketName")
+	return s3.NewFromConfig(b.Config(b.there), func(o *s3.Options) { o.UsePathStyle = true }), b.Output(b.stack(b.there), "BucketName")
 }
 
 func (b *importBed) object(key string) []byte {

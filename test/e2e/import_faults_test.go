@@ -27,10 +27,12 @@ func TestImportUnderFaults(t *testing.T) {
 	tests := map[string]struct {
 		edits   []edit
 		options seed.Options
+		primary bool             // the import runs in the primary Region
 		trouble func(*importBed) // begins before the import
 		after   func(*testing.T, *importBed, *restored)
 	}{
 		"slices of a second": {
+			primary: true,
 			edits:   []edit{environment("SLICE_SECONDS", "1"), environment("COGNITO_TPS", "25")},
 			options: seed.Options{Users: 200, Groups: 20, Seed: 4},
 			after: func(t *testing.T, b *importBed, r *restored) {
@@ -69,10 +71,11 @@ func TestImportUnderFaults(t *testing.T) {
 			},
 		},
 		"answers lost": {
+			primary: true,
 			trouble: func(b *importBed) {
 				for _, operation := range []string{"StartUserImportJob", "CreateUserImportJob", "AdminCreateUser", "AdminSetUserPassword",
 					"CreateGroup", "AdminAddUserToGroup", "AdminLinkProviderForUser", "AdminDisableUser", "SendMessageBatch", "PutObject"} {
-					b.Faults().Add(faults.Rule{Kind: faults.DropAfter, Region: b.secondary, Operation: operation, Count: 2})
+					b.Faults().Add(faults.Rule{Kind: faults.DropAfter, Region: b.there, Operation: operation, Count: 2})
 				}
 			},
 			after: func(t *testing.T, b *importBed, r *restored) {
@@ -83,20 +86,21 @@ func TestImportUnderFaults(t *testing.T) {
 			},
 		},
 		"a fifth of the calls throttled": {
+			primary: true,
 			trouble: func(b *importBed) {
-				b.Faults().Add(faults.Rule{Kind: faults.Throttle, Region: b.secondary, Service: "cognito-idp", Function: "*", Probability: 0.2})
+				b.Faults().Add(faults.Rule{Kind: faults.Throttle, Region: b.there, Service: "cognito-idp", Function: "*", Probability: 0.2})
 			},
 		},
 		"messages twice and out of order": {
 			trouble: func(b *importBed) {
-				b.SQS(b.secondary).SetFaults(sqs.Faults{Twice: true, Shuffle: true})
+				b.SQS(b.there).SetFaults(sqs.Faults{Twice: true, Shuffle: true})
 			},
 		},
 		"the job gives up": {
 			options: seed.Options{Users: 400, Groups: 8, Seed: 5},
 			trouble: func(b *importBed) {
 				// Less than no failure is too many: the job ends after its first users.
-				b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) { v.ImportTolerance = -1 })
+				b.Cognito(b.there).Settings().Update(func(v *cognito.Values) { v.ImportTolerance = -1 })
 			},
 			after: func(t *testing.T, _ *importBed, r *restored) {
 				if r.report.CreatedCSV == 0 || r.report.CreatedAPI < r.report.CreatedCSV {
@@ -114,14 +118,14 @@ func TestImportUnderFaults(t *testing.T) {
 		},
 		"late listings": {
 			trouble: func(b *importBed) {
-				b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) { v.ListUsersLag = 3 * time.Second })
+				b.Cognito(b.there).Settings().Update(func(v *cognito.Values) { v.ListUsersLag = 3 * time.Second })
 				// Created, though nobody said so: only asking for the name tells.
-				b.Faults().Add(faults.Rule{Kind: faults.DropAfter, Region: b.secondary, Operation: "AdminCreateUser", Count: 5})
+				b.Faults().Add(faults.Rule{Kind: faults.DropAfter, Region: b.there, Operation: "AdminCreateUser", Count: 5})
 			},
 		},
 		"empty, short and expiring pages": {
 			trouble: func(b *importBed) {
-				b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) {
+				b.Cognito(b.there).Settings().Update(func(v *cognito.Values) {
 					v.Paging[""] = cognito.PagingFaults{EmptyEvery: 2, ShortEvery: 3, RepeatEvery: 2, TrailingPage: true, ExpireAtPage: 3, ExpireTimes: 1}
 				})
 			},
@@ -135,6 +139,9 @@ func TestImportUnderFaults(t *testing.T) {
 				o = seed.Options{Users: 120, Groups: 12, Seed: 21}
 			}
 			b := exported(t, seed.Pool(o), test.edits...)
+			if test.primary {
+				b.there = b.primary
+			}
 			if test.trouble != nil {
 				test.trouble(b)
 			}
@@ -165,7 +172,7 @@ func (b *importBed) slices(e execution) int {
 	n := 0
 	in := &sfn.GetExecutionHistoryInput{ExecutionArn: &e.arn, MaxResults: 1000}
 	for {
-		out, err := b.states(b.secondary).GetExecutionHistory(b.t.Context(), in)
+		out, err := b.states(b.there).GetExecutionHistory(b.t.Context(), in)
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -190,11 +197,11 @@ func (b *importBed) killAfterOperation(function, operation string) {
 	}()
 }
 
-// calls counts the calls of an operation in the secondary Region that succeeded.
+// calls counts the calls of an operation in the Region of the imports that succeeded.
 func (b *importBed) calls(operation string) int {
 	n := 0
 	for _, r := range b.Requests() {
-		if r.Region == b.secondary && r.Operation == operation && r.Status/100 == 2 {
+		if r.Region == b.there && r.Operation == operation && r.Status/100 == 2 {
 			n++
 		}
 	}
@@ -206,7 +213,7 @@ func (b *importBed) calls(operation string) int {
 func TestMembershipsOfAUserWhoCannotBeCreated(t *testing.T) {
 	t.Parallel()
 	b := exported(t, seed.Pool(seed.Options{Users: 80, Groups: 6, Seed: 8}))
-	b.Faults().Add(faults.Rule{Kind: faults.Fail, Operation: "AdminCreateUser", Region: b.secondary, Code: "InvalidParameterException", Count: 3})
+	b.Faults().Add(faults.Rule{Kind: faults.Fail, Operation: "AdminCreateUser", Region: b.there, Code: "InvalidParameterException", Count: 3})
 	r := b.restore(b.target(), nil)
 	if r.report.Verified || r.report.Users.Failed != 3 || r.report.Groups.Failed != 0 {
 		t.Errorf("users %+v, groups %+v, verified %t", r.report.Users, r.report.Groups, r.report.Verified)
@@ -229,7 +236,8 @@ func TestMembershipsOfAUserWhoCannotBeCreated(t *testing.T) {
 func TestMembershipsThatCannotBeAdded(t *testing.T) {
 	t.Parallel()
 	b := exported(t, seed.Pool(seed.Options{Users: 80, Groups: 6, Seed: 9}))
-	b.Faults().Add(faults.Rule{Kind: faults.Fail, Operation: "AdminAddUserToGroup", Region: b.secondary, Code: "ResourceNotFoundException", Skip: 5, Count: 3})
+	b.there = b.primary
+	b.Faults().Add(faults.Rule{Kind: faults.Fail, Operation: "AdminAddUserToGroup", Region: b.there, Code: "ResourceNotFoundException", Skip: 5, Count: 3})
 	r := b.restore(b.target(), nil)
 	if r.report.Verified || r.report.Memberships.Failed != 3 || r.report.Users.Failed != 0 {
 		t.Errorf("users %+v, memberships %+v, verified %t", r.report.Users, r.report.Memberships, r.report.Verified)
@@ -238,7 +246,7 @@ func TestMembershipsThatCannotBeAdded(t *testing.T) {
 	if !ok || p.Count != 3 {
 		t.Errorf("problems: %+v", r.report.Problems)
 	}
-	queue := sqsclient.NewFromConfig(b.Config(b.secondary))
+	queue := sqsclient.NewFromConfig(b.Config(b.there))
 	url, err := queue.GetQueueUrl(t.Context(), &sqsclient.GetQueueUrlInput{QueueName: aws.String("CognitoBackup-UpdatesDeadLetterQueue")})
 	if err != nil {
 		t.Fatal(err)

@@ -133,7 +133,7 @@ func (b *importBed) happen(t *testing.T) (string, *accident) {
 	if len(a.lost) != 200 || len(a.left) != 30 || len(a.changed) != 100 || len(a.revoked) != 20 {
 		t.Fatalf("%d lost, %d left, %d changed, %d memberships revoked", len(a.lost), len(a.left), len(a.changed), len(a.revoked))
 	}
-	id, err := b.Cognito(b.secondary).Seed(now)
+	id, err := b.Cognito(b.there).Seed(now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestSquatters(t *testing.T) {
 			})
 			victim := &b.source.Users[i]
 			pool := b.target()
-			api := b.cognito(b.secondary)
+			api := b.cognito(b.there)
 			client, err := api.CreateUserPoolClient(t.Context(), &idp.CreateUserPoolClientInput{UserPoolId: &pool, ClientName: aws.String("app")})
 			if err != nil {
 				t.Fatal(err)

@@ -35,10 +35,10 @@ func TestPreflight(t *testing.T) {
 		more   map[string]any
 		want   []string
 	}{
-		"absent":         {pool: func() string { return "" }, want: []string{"NewUserPoolId is missing", b.secondary + "_XXXXXXXXX"}},
+		"absent":         {pool: func() string { return "" }, want: []string{"NewUserPoolId is missing", b.there + "_XXXXXXXXX"}},
 		"malformed":      {pool: func() string { return "pool-1" }, want: []string{`NewUserPoolId is "pool-1", which is no user pool id`}},
 		"another Region": {pool: func() string { return b.pool }, want: []string{"is in " + b.primary, "start the ImportWorkflow in " + b.primary}},
-		"does not exist": {pool: func() string { return b.secondary + "_Nowhere1" }, want: []string{"does not exist in " + b.secondary}},
+		"does not exist": {pool: func() string { return b.there + "_Nowhere1" }, want: []string{"does not exist in " + b.there}},
 		"unknown key":    {more: map[string]any{"Users ": 1}, want: []string{`unknown key "Users "`, "known are NewUserPoolId"}},
 		"wrong mode":     {more: map[string]any{"Mode": "ALL"}, want: []string{`Mode is "ALL"; give EMPTY_POOL or MISSING_ONLY`}},
 		"users, empty":   {more: map[string]any{"Users": []string{"a"}}, want: []string{`Users is only for "Mode": "MISSING_ONLY"`}},
@@ -79,7 +79,7 @@ func TestPreflight(t *testing.T) {
 				in = "{}"
 			}
 			var before *cognito.Seed
-			if strings.HasPrefix(pool, b.secondary) && !strings.Contains(pool, "Nowhere") {
+			if strings.HasPrefix(pool, b.there) && !strings.Contains(pool, "Nowhere") {
 				before = b.snapshot(pool)
 			}
 			cause := b.refused(in)
@@ -94,7 +94,7 @@ func TestPreflight(t *testing.T) {
 			if before != nil {
 				unchanged(t, before, b.snapshot(pool))
 			}
-			message := b.awaitMail(b.secondary, func(message string) bool { return strings.Contains(message, "Nothing was written") })
+			message := b.awaitMail(b.there, func(message string) bool { return strings.Contains(message, "Nothing was written") })
 			if strings.Contains(message, "{\"errorMessage") {
 				t.Errorf("the mail dumps JSON:\n%s", message)
 			}
@@ -120,13 +120,13 @@ func TestPreflight(t *testing.T) {
 	}
 
 	t.Run("another import", func(t *testing.T) {
-		running := b.begin(b.secondary, "ImportWorkflow", input(b.target(), nil))
+		running := b.begin(b.there, "ImportWorkflow", input(b.target(), nil))
 		b.reaches(running, "CheckNewUserPool")
 		cause := b.refused(input(b.target(), nil))
 		if !strings.Contains(cause, "another execution of the ImportWorkflow is running") || !strings.Contains(cause, running) {
 			t.Errorf("the cause does not name the running import: %s", cause)
 		}
-		b.await(b.secondary, running)
+		b.await(b.there, running)
 	})
 
 	t.Run("warnings", func(t *testing.T) {
@@ -206,6 +206,7 @@ func TestSubAttributeAndListOfUsers(t *testing.T) {
 		})
 	}
 	b := exported(t, source)
+	b.there = b.primary
 	pool := b.target(func(s *cognito.Seed) {
 		s.Pool.SchemaAttributes = append(slices.Clone(s.Pool.SchemaAttributes), cognito.SchemaAttribute{
 			Name: "custom:old_sub", AttributeDataType: "String", StringAttributeConstraints: &cognito.StringConstraints{MinLength: "0", MaxLength: "64"},
@@ -270,7 +271,7 @@ func TestFederatedUsersReturn(t *testing.T) {
 	}
 	now.Pool.Id = ""
 	now.Users = append(slices.Clone(now.Users), back)
-	second, err := b.Cognito(b.secondary).Seed(&now)
+	second, err := b.Cognito(b.there).Seed(&now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +280,7 @@ func TestFederatedUsersReturn(t *testing.T) {
 		t.Errorf("the federated user is in %q, was in %q", have, want)
 	}
 	group := memberOf(b.source, back.Username)[0]
-	b.cognito(b.secondary).removeFromGroup(second, back.Username, group)
+	b.cognito(b.there).removeFromGroup(second, back.Username, group)
 	again := b.restore(second, map[string]any{"Mode": "MISSING_ONLY"})
 	if slices.Contains(memberOf(again.after, back.Username), group) {
 		t.Error("a membership revoked after the import came back")

@@ -24,7 +24,7 @@ func TestMembershipRate(t *testing.T) {
 		source.Members[g.GroupName] = members
 	}
 	b := exported(t, source, environment("COGNITO_TPS", tps))
-	b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) {
+	b.Cognito(b.there).Settings().Update(func(v *cognito.Values) {
 		clear(v.Quotas)
 		v.PoolOperationQuota, v.UserQuota = 5, 10
 	})
@@ -34,7 +34,7 @@ func TestMembershipRate(t *testing.T) {
 	throttled := 0
 	for _, r := range b.Requests() {
 		// Flags and links draw on the same quota.
-		if slices.Contains([]string{"AdminAddUserToGroup", "AdminDisableUser", "AdminLinkProviderForUser"}, r.Operation) && r.Region == b.secondary {
+		if slices.Contains([]string{"AdminAddUserToGroup", "AdminDisableUser", "AdminLinkProviderForUser"}, r.Operation) && r.Region == b.there {
 			at = append(at, r.At)
 			if r.Status != 200 {
 				throttled++

@@ -22,7 +22,7 @@ import (
 func (b *importBed) reaches(arn, state string) {
 	b.t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		out, err := b.states(b.secondary).GetExecutionHistory(b.t.Context(), &sfn.GetExecutionHistoryInput{ExecutionArn: &arn, MaxResults: 1000, ReverseOrder: true})
+		out, err := b.states(b.there).GetExecutionHistory(b.t.Context(), &sfn.GetExecutionHistoryInput{ExecutionArn: &arn, MaxResults: 1000, ReverseOrder: true})
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func TestVerificationFindsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	b := exported(t, seed.Pool(seed.Options{Users: 100, Groups: 6, Seed: 41}))
 	pool := b.target()
-	api := b.cognito(b.secondary)
+	api := b.cognito(b.there)
 	var changed, disabled, member, deleted *cognito.User
 	for i := range b.source.Users {
 		u := &b.source.Users[i]
@@ -61,7 +61,7 @@ func TestVerificationFindsWhatIsWrong(t *testing.T) {
 	}
 	// Verification's listing waits while the pool is tampered with.
 	b.Faults().Add(faults.Rule{Kind: faults.Delay, Operation: "ListUsers", Function: "*verify-import", Count: 1, Delay: 3 * time.Second})
-	arn := b.begin(b.secondary, "ImportWorkflow", input(pool, nil))
+	arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
 	b.reaches(arn, "VerifyImport")
 	must := func(err error) {
 		t.Helper()
@@ -76,7 +76,7 @@ func TestVerificationFindsWhatIsWrong(t *testing.T) {
 	must(err)
 	api.removeFromGroup(pool, member.Username, memberOf(b.source, member.Username)[0])
 	api.deleteUser(pool, deleted.Username)
-	e := b.await(b.secondary, arn)
+	e := b.await(b.there, arn)
 	if e.Status != types.ExecutionStatusSucceeded {
 		b.fail(e)
 	}
@@ -133,7 +133,7 @@ func TestImportJobsOfOthers(t *testing.T) {
 	t.Parallel()
 	b := exported(t, seed.Pool(seed.Options{Users: 60, Groups: 4, Seed: 47}))
 	rate := func(perSecond float64) {
-		b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) { v.ImportRate = perSecond })
+		b.Cognito(b.there).Settings().Update(func(v *cognito.Values) { v.ImportRate = perSecond })
 	}
 	for name, own := range map[string]bool{"in the target": true, "in another pool": false} {
 		t.Run(name, func(t *testing.T) {
@@ -143,10 +143,10 @@ func TestImportJobsOfOthers(t *testing.T) {
 			}
 			rate(0.25) // the other job: 40 users in 8 s
 			ended := b.importJob(busy, 40, own)
-			arn := b.begin(b.secondary, "ImportWorkflow", input(target, map[string]any{"Mode": "MISSING_ONLY"}))
+			arn := b.begin(b.there, "ImportWorkflow", input(target, map[string]any{"Mode": "MISSING_ONLY"}))
 			time.Sleep(2 * time.Second)
 			rate(1000)
-			e := b.await(b.secondary, arn)
+			e := b.await(b.there, arn)
 			if e.Status != types.ExecutionStatusSucceeded {
 				b.fail(e)
 			}
@@ -172,7 +172,7 @@ func TestImportJobsOfOthers(t *testing.T) {
 // when it ended.
 func (b *importBed) importJob(pool string, users int, _ bool) func() time.Time {
 	b.t.Helper()
-	api := b.cognito(b.secondary)
+	api := b.cognito(b.there)
 	ctx := b.t.Context()
 	header, err := api.GetCSVHeader(ctx, &idp.GetCSVHeaderInput{UserPoolId: &pool})
 	if err != nil {
@@ -227,7 +227,7 @@ func TestImportOutlivesItsTasks(t *testing.T) {
 		{Service: "cognito-idp", Operation: "AdminAddUserToGroup", Skip: 9, Count: 1},
 		{Service: "cognito-idp", Operation: "ListUsersInGroup", Function: "*verify-import", Count: 1},
 	} {
-		rule.Kind, rule.Delay, rule.Region = faults.Delay, 18*time.Second, b.secondary
+		rule.Kind, rule.Delay, rule.Region = faults.Delay, 18*time.Second, b.there
 		b.Faults().Add(rule)
 	}
 	r := b.restore(b.target(), nil)
@@ -243,14 +243,14 @@ func TestImportOutlivesItsTasks(t *testing.T) {
 func TestJobStoppedByHand(t *testing.T) {
 	t.Parallel()
 	b := exported(t, seed.Pool(seed.Options{Users: 120, Groups: 5, Seed: 59}))
-	b.Cognito(b.secondary).Settings().Update(func(v *cognito.Values) { v.ImportRate = 1 }) // 20 a second here
+	b.Cognito(b.there).Settings().Update(func(v *cognito.Values) { v.ImportRate = 1 }) // 20 a second here
 	pool := b.target()
-	arn := b.begin(b.secondary, "ImportWorkflow", input(pool, nil))
+	arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
 	for b.calls("StartUserImportJob") == 0 {
 		time.Sleep(5 * time.Millisecond)
 	}
 	time.Sleep(time.Second)
-	api := b.cognito(b.secondary)
+	api := b.cognito(b.there)
 	jobs, err := api.ListUserImportJobs(t.Context(), &idp.ListUserImportJobsInput{UserPoolId: &pool, MaxResults: aws.Int32(10)})
 	if err != nil || len(jobs.UserImportJobs) != 1 {
 		t.Fatalf("%v, %+v", err, jobs)
@@ -258,7 +258,7 @@ func TestJobStoppedByHand(t *testing.T) {
 	if _, err := api.StopUserImportJob(t.Context(), &idp.StopUserImportJobInput{UserPoolId: &pool, JobId: jobs.UserImportJobs[0].JobId}); err != nil {
 		t.Fatal(err)
 	}
-	e := b.await(b.secondary, arn)
+	e := b.await(b.there, arn)
 	if e.Status != types.ExecutionStatusSucceeded {
 		b.fail(e)
 	}

@@ -24,16 +24,16 @@ var slow = []edit{environment("COGNITO_TPS", "25"), environment("SLICE_SECONDS",
 func (b *importBed) stopAfter(pool, operation string, calls int) execution {
 	b.t.Helper()
 	before := b.calls(operation)
-	arn := b.begin(b.secondary, "ImportWorkflow", input(pool, nil))
+	arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
 	for deadline := time.Now().Add(patience); b.calls(operation) < before+calls; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("the import has not made %d calls of %s", calls, operation)
 		}
 	}
-	if _, err := b.states(b.secondary).StopExecution(b.t.Context(), &sfn.StopExecutionInput{ExecutionArn: &arn}); err != nil {
+	if _, err := b.states(b.there).StopExecution(b.t.Context(), &sfn.StopExecutionInput{ExecutionArn: &arn}); err != nil {
 		b.t.Fatal(err)
 	}
-	e := b.await(b.secondary, arn)
+	e := b.await(b.there, arn)
 	if e.Status != sfntypes.ExecutionStatusAborted {
 		b.t.Fatalf("the import ended as %s", e.Status)
 	}
@@ -46,19 +46,23 @@ func TestStoppedImport(t *testing.T) {
 	for name, test := range map[string]struct {
 		operation string
 		calls     int
+		primary   bool // the import runs in the primary Region
 	}{
-		"while users are created":     {"AdminCreateUser", 10},
-		"while memberships are added": {"AdminAddUserToGroup", 40},
-		"while the import job runs":   {"StartUserImportJob", 1},
+		"while users are created":     {"AdminCreateUser", 10, false},
+		"while memberships are added": {"AdminAddUserToGroup", 40, true},
+		"while the import job runs":   {"StartUserImportJob", 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := exported(t, seed.Pool(seed.Options{Users: 150, Groups: 12, Seed: 31}), slow...)
+			if test.primary {
+				b.there = b.primary
+			}
 			first := b.target()
 			stopped := b.stopAfter(first, test.operation, test.calls)
 			b.accounted(stopped)
 
-			b.Cognito(b.secondary).Settings().NoQuotas()
+			b.Cognito(b.there).Settings().NoQuotas()
 			second := b.target()
 			r := b.restore(second, nil)
 			b.proved(r)
@@ -91,7 +95,7 @@ func TestStoppedImport(t *testing.T) {
 func (b *importBed) accounted(stopped execution) {
 	b.t.Helper()
 	name := stopped.arn[strings.LastIndexByte(stopped.arn, ':')+1:]
-	message := b.awaitMail(b.secondary, func(message string) bool {
+	message := b.awaitMail(b.there, func(message string) bool {
 		return strings.Contains(message, "was aborted") && strings.Contains(message, name)
 	})
 	if !strings.Contains(message, "reports/"+name+"/") {
@@ -127,7 +131,7 @@ func TestRaceForAName(t *testing.T) {
 	t.Parallel()
 	b := exported(t, seed.Pool(seed.Options{Users: 100, Groups: 6, Seed: 12}), slow...)
 	pool := b.target()
-	api := b.cognito(b.secondary)
+	api := b.cognito(b.there)
 	client, err := api.CreateUserPoolClient(t.Context(), &idp.CreateUserPoolClientInput{UserPoolId: &pool, ClientName: aws.String("app")})
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +150,7 @@ func TestRaceForAName(t *testing.T) {
 	if len(victims) != 2 {
 		t.Fatalf("the seed has only %q to be taken", victims)
 	}
-	arn := b.begin(b.secondary, "ImportWorkflow", input(pool, nil))
+	arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
 	for b.calls("GetCSVHeader") == 0 { // pre-flight's last call
 		time.Sleep(time.Millisecond)
 	}
@@ -159,7 +163,7 @@ func TestRaceForAName(t *testing.T) {
 		}
 	}
 	b.mails.sent = nil // confirmation codes
-	e := b.await(b.secondary, arn)
+	e := b.await(b.there, arn)
 	if e.Status != sfntypes.ExecutionStatusSucceeded {
 		b.fail(e)
 	}
