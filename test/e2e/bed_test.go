@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"cognito-backup/internal/backup"
 	"cognito-backup/internal/step"
 	"cognito-backup/test/localaws"
+	"cognito-backup/test/localaws/cloudformation"
 	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/seed"
 
@@ -28,9 +28,12 @@ import (
 )
 
 const (
-	root       = "../.."
-	assembly   = root + "/cdk.out"
-	table      = "CognitoBackup-BackupTable"
+	root     = "../.."
+	assembly = root + "/cdk.out"
+
+	usualPrefix = "CognitoBackup"
+	table       = usualPrefix + "-BackupTable"
+
 	patience   = 5 * time.Minute // for a workflow to end
 	fasterWait = 20              // waits, import jobs and schedules
 )
@@ -39,6 +42,7 @@ const (
 type bed struct {
 	*localaws.Bed
 	t         *testing.T
+	prefix    string
 	primary   string // Region
 	secondary string
 	pool      string // id of the source pool
@@ -78,75 +82,49 @@ func dig(m map[string]any, path ...string) map[string]any {
 	return m
 }
 
-// copyAssembly copies the cloud assembly and edits its templates.
-func copyAssembly(t *testing.T, edits ...edit) string {
+// copyAssembly copies a cloud assembly and edits its templates.
+func copyAssembly(t *testing.T, from string, edits ...edit) string {
 	t.Helper()
 	dir := t.TempDir()
-	err := filepath.WalkDir(assembly, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return fmt.Errorf("%w; run make synth first", err)
+	err := cloudformation.Copy(from, dir, func(stack string, template map[string]any) error {
+		for _, e := range edits {
+			e(stack, template)
 		}
-		name, err := filepath.Rel(assembly, path)
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(dir, name)
-		if d.IsDir() {
-			if strings.HasPrefix(name, "asset.") { // binaries: no need to copy them
-				absolute, err := filepath.Abs(path)
-				if err != nil {
-					return err
-				}
-				if err := os.Symlink(absolute, to); err != nil {
-					return err
-				}
-				return filepath.SkipDir
-			}
-			return os.MkdirAll(to, 0o755)
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if stack, isTemplate := strings.CutSuffix(name, ".template.json"); isTemplate {
-			var template map[string]any
-			if err := json.Unmarshal(b, &template); err != nil {
-				return err
-			}
-			for _, e := range edits {
-				e(stack, template)
-			}
-			if b, err = json.Marshal(template); err != nil {
-				return err
-			}
-		}
-		return os.WriteFile(to, b, 0o644)
+		return nil
 	})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v; run make synth first", err)
 	}
 	return dir
+}
+
+// asleep disables schedules: exports start when a test says so.
+func asleep(_ string, template map[string]any) {
+	for _, r := range resources(template, "AWS::Scheduler::Schedule") {
+		dig(r, "Properties")["State"] = "DISABLED"
+	}
 }
 
 // start deploys an edited copy of the assembly over a source pool that holds
 // the seed. No schedule has started an export when it returns.
 func start(t *testing.T, source *cognito.Seed, edits ...edit) *bed {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts the testbed")
-	}
-	edits = append(edits, func(_ string, template map[string]any) {
-		for _, r := range resources(template, "AWS::Scheduler::Schedule") {
-			dig(r, "Properties")["State"] = "DISABLED" // exports start when a test says so
-		}
-	})
-	return deploy(t, source, edits...)
+	return deploy(t, source, append(edits, asleep)...)
 }
 
 func deploy(t *testing.T, source *cognito.Seed, edits ...edit) *bed {
 	t.Helper()
-	dir := copyAssembly(t, edits...)
-	b := &bed{t: t}
+	if testing.Short() {
+		t.Skip("starts the testbed")
+	}
+	return deployFrom(t, copyAssembly(t, assembly, edits...), source)
+}
+
+// deployFrom deploys an assembly. If it holds stacks of several prefixes, the
+// bed is that of the usual one.
+func deployFrom(t *testing.T, dir string, source *cognito.Seed) *bed {
+	t.Helper()
+	b := &bed{t: t, prefix: usualPrefix}
 	var err error
 	b.Bed, err = localaws.Start(t.Context(), localaws.Options{Assembly: dir, Source: root, Factor: fasterWait})
 	if err != nil {
@@ -161,27 +139,41 @@ func deploy(t *testing.T, source *cognito.Seed, edits ...edit) *bed {
 			t.Error("testbed:", violation)
 		}
 	})
-	for _, stack := range b.Assembly().Stacks {
-		if strings.HasSuffix(stack.Name, "-Primary") {
-			b.primary = stack.Region
-			for _, r := range resources(readTemplate(t, dir, stack.Name), "AWS::Lambda::Function") {
-				if id, ok := dig(r, "Properties", "Environment", "Variables")["PRIMARY_USER_POOL_ID"].(string); ok {
-					b.pool = id
-				}
-			}
-		} else if strings.HasSuffix(stack.Name, "-Secondary") {
-			b.secondary = stack.Region
-		}
-	}
-	full := seed.Empty(source, b.pool) // the same under the id that the templates name
-	full.Users, full.Groups, full.Members = source.Users, source.Groups, source.Members
-	if _, err := b.Cognito(b.primary).Seed(full); err != nil {
-		t.Fatal(err)
-	}
+	b.locate(dir)
+	b.fill(source)
 	if err := b.Deploy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// locate finds out from the templates where the deployment of the bed's prefix
+// will be and what pool it backs up.
+func (b *bed) locate(dir string) {
+	b.t.Helper()
+	for _, stack := range b.Assembly().Stacks {
+		switch stack.Name {
+		case b.prefix + "-Primary":
+			b.primary = stack.Region
+			for _, r := range resources(readTemplate(b.t, dir, stack.Name), "AWS::Lambda::Function") {
+				if id, ok := dig(r, "Properties", "Environment", "Variables")["PRIMARY_USER_POOL_ID"].(string); ok {
+					b.pool = id
+				}
+			}
+		case b.prefix + "-Secondary":
+			b.secondary = stack.Region
+		}
+	}
+}
+
+// fill makes the source pool, under the id that the templates name.
+func (b *bed) fill(source *cognito.Seed) {
+	b.t.Helper()
+	full := seed.Empty(source, b.pool)
+	full.Users, full.Groups, full.Members = source.Users, source.Groups, source.Members
+	if _, err := b.Cognito(b.primary).Seed(full); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func readTemplate(t *testing.T, dir, stack string) map[string]any {
@@ -208,9 +200,9 @@ type execution struct {
 // stack is the name of a Region's stack.
 func (b *bed) stack(region string) string {
 	if region == b.primary {
-		return "CognitoBackup-Primary"
+		return b.prefix + "-Primary"
 	}
-	return "CognitoBackup-Secondary"
+	return b.prefix + "-Secondary"
 }
 
 // begin starts a workflow.
@@ -283,7 +275,7 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 // store reads the backup table of a Region with the project's own code.
 func (b *bed) store(region string) *backup.Store {
-	return &backup.Store{Table: &backup.DynamoDB{API: dynamodb.NewFromConfig(b.Config(region)), Name: table, Sleep: step.Sleep}}
+	return &backup.Store{Table: &backup.DynamoDB{API: dynamodb.NewFromConfig(b.Config(region)), Name: b.prefix + "-BackupTable", Sleep: step.Sleep}}
 }
 
 // asOf reads a restore point and checks it against its commit record.

@@ -47,14 +47,19 @@ func (m *mailbox) add(mail cognito.Mail) {
 // exported starts a testbed without quotas and exports the source.
 func exported(t *testing.T, source *cognito.Seed, edits ...edit) *importBed {
 	t.Helper()
-	b := &importBed{bed: start(t, source, append([]edit{unhurried}, edits...)...), source: source, mails: new(mailbox)}
-	b.there = b.secondary
+	b := forImports(start(t, source, append([]edit{unhurried}, edits...)...), source)
+	b.point = b.export("{}")
+	return b
+}
+
+// forImports makes a bed one of imports into the secondary Region.
+func forImports(deployed *bed, source *cognito.Seed) *importBed {
+	b := &importBed{bed: deployed, source: source, mails: new(mailbox), there: deployed.secondary}
 	for _, region := range []string{b.primary, b.secondary} {
 		b.Cognito(region).Settings().NoQuotas()
 		b.Cognito(region).Settings().Update(func(v *cognito.Values) { v.ImportRate = 1000 })
 		b.Cognito(region).OnMail = b.mails.add
 	}
-	b.point = b.export("{}")
 	return b
 }
 

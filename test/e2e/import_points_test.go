@@ -141,12 +141,7 @@ func TestLaggingReplica(t *testing.T) {
 	for name, older := range map[string]bool{"an older point": true, "none": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := &importBed{bed: start(t, source, unhurried), source: source, mails: new(mailbox)}
-			b.there = b.secondary
-			for _, region := range []string{b.primary, b.secondary} {
-				b.Cognito(region).Settings().NoQuotas()
-				b.Cognito(region).OnMail = b.mails.add
-			}
+			b := forImports(start(t, source, unhurried), source)
 			if older {
 				b.point = b.export("{}")
 			}

@@ -176,6 +176,7 @@ func TestDryRun(t *testing.T) {
 	}
 	wet := b.restore(pool, nil)
 	b.proved(wet)
+	b.watched(b.secondary, "ImportWorkflow")
 	for name, pair := range map[string][2]any{
 		"users":       {dry.report.Users, wet.report.Users},
 		"groups":      {dry.report.Groups, wet.report.Groups},

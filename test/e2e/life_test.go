@@ -28,10 +28,8 @@ func TestLifeInOneRegion(t *testing.T) {
 	t.Parallel()
 	source := seed.Pool(seed.Options{Users: 30, Groups: 4, Seed: 61})
 	// A run is a retention later than any other.
-	b := &importBed{bed: deploy(t, source, unhurried, environment("RETENTION_DAYS", "0")), source: source, mails: new(mailbox)}
+	b := forImports(deploy(t, source, unhurried, environment("RETENTION_DAYS", "0")), source)
 	b.there = b.primary
-	b.unhurried()
-	b.Cognito(b.primary).OnMail = b.mails.add
 	b.scheduled()
 
 	doomed := b.source.Groups[2].GroupName
@@ -78,6 +76,7 @@ func TestLifeInOneRegion(t *testing.T) {
 	newest := b.bed.export("{}")
 	b.verify(newest, b.bed.source())
 	b.onlyNeeded(newest)
+	b.watched(b.primary, "ExportWorkflow", "ImportWorkflow")
 }
 
 // scheduled waits for the export that the schedule starts when it is created.

@@ -42,7 +42,8 @@ func grantName(g iam.Grant) string {
 }
 
 // notePermissions remembers which grants of a testbed were used. A test may
-// have taken some away before it deployed, so those used count as well.
+// have taken some away before it deployed, so those used count as well. Of
+// several deployments in one testbed the one with the usual prefix counts.
 func notePermissions(b *localaws.Bed) {
 	permissions.Lock()
 	defer permissions.Unlock()
@@ -50,7 +51,9 @@ func notePermissions(b *localaws.Bed) {
 		permissions.used, permissions.unused = map[string]bool{}, map[string]bool{}
 	}
 	for _, g := range b.UnusedPermissions() {
-		permissions.unused[grantName(g)] = true
+		if name := grantName(g); strings.Contains(name, usualPrefix+"-") {
+			permissions.unused[name] = true
+		}
 	}
 	for _, use := range b.IAM().Uses() {
 		for _, g := range use.Grants {

@@ -122,6 +122,9 @@ func (d *Deployment) Created(logicalID string) (Created, bool) {
 	return c, ok
 }
 
+// Resolve is v, a value of the template, with its intrinsic functions resolved.
+func (d *Deployment) Resolve(v any) (any, error) { return d.scope.resolve(v) }
+
 // order lists the logical ids whose conditions hold, dependencies first.
 func (d *Deployment) order() (order []string, edges map[string][]string, err error) {
 	edges = map[string][]string{}
