@@ -236,7 +236,16 @@ func TestMembershipsOfAUserWhoCannotBeCreated(t *testing.T) {
 func TestMembershipsThatCannotBeAdded(t *testing.T) {
 	t.Parallel()
 	b := exported(t, seed.Pool(seed.Options{Users: 80, Groups: 6, Seed: 9}))
-	b.there = b.primary
+	for _, region := range []string{b.primary, b.secondary} {
+		t.Run(region, func(t *testing.T) {
+			b.there = region
+			b.membershipsFail(t)
+		})
+	}
+}
+
+func (b *importBed) membershipsFail(t *testing.T) {
+	t.Helper()
 	b.Faults().Add(faults.Rule{Kind: faults.Fail, Operation: "AdminAddUserToGroup", Region: b.there, Code: "ResourceNotFoundException", Skip: 5, Count: 3})
 	r := b.restore(b.target(), nil)
 	if r.report.Verified || r.report.Memberships.Failed != 3 || r.report.Users.Failed != 0 {

@@ -212,6 +212,11 @@ func TestSubAttributeAndListOfUsers(t *testing.T) {
 		s.Pool.SchemaAttributes = append(slices.Clone(s.Pool.SchemaAttributes), cognito.SchemaAttribute{
 			Name: "custom:old_sub", AttributeDataType: "String", StringAttributeConstraints: &cognito.StringConstraints{MinLength: "0", MaxLength: "64"},
 		})
+		for i := range s.Pool.SchemaAttributes { // narrower than in the source, and wide enough for everybody
+			if a := &s.Pool.SchemaAttributes[i]; a.Name == "custom:plan" {
+				a.StringAttributeConstraints = &cognito.StringConstraints{MinLength: "0", MaxLength: "32"}
+			}
+		}
 	})
 	var names []string
 	for i, u := range b.source.Users {
