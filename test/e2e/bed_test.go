@@ -125,26 +125,37 @@ func deploy(t *testing.T, source *cognito.Seed, edits ...edit) *bed {
 func deployFrom(t *testing.T, dir string, source *cognito.Seed) *bed {
 	t.Helper()
 	b := &bed{t: t, prefix: usualPrefix}
+	b.launch(dir)
+	b.fill(source)
+	b.create()
+	return b
+}
+
+// launch starts a testbed for an assembly, without any stack.
+func (b *bed) launch(dir string) {
+	b.t.Helper()
 	var err error
-	b.Bed, err = localaws.Start(t.Context(), localaws.Options{Assembly: dir, Source: root, Factor: fasterWait})
+	b.Bed, err = localaws.Start(b.t.Context(), localaws.Options{Assembly: dir, Source: root, Factor: fasterWait})
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	b.t.Cleanup(func() {
 		notePermissions(b.Bed)
 		if err := b.Close(); err != nil {
-			t.Error(err)
+			b.t.Error(err)
 		}
 		for _, violation := range b.Violations() {
-			t.Error("testbed:", violation)
+			b.t.Error("testbed:", violation)
 		}
 	})
 	b.locate(dir)
-	b.fill(source)
-	if err := b.Deploy(t.Context()); err != nil {
-		t.Fatal(err)
+}
+
+func (b *bed) create() {
+	b.t.Helper()
+	if err := b.Deploy(b.t.Context()); err != nil {
+		b.t.Fatal(err)
 	}
-	return b
 }
 
 // locate finds out from the templates where the deployment of the bed's prefix

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	dynamodbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 )
@@ -129,20 +130,13 @@ func (b *importBed) onlyNeeded(point string) {
 	}
 	needed := b.asOf(b.primary, point)
 	var stale []string
-	pages := dynamodb.NewScanPaginator(dynamodb.NewFromConfig(b.Config(b.primary)), &dynamodb.ScanInput{TableName: aws.String(table)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(b.t.Context())
-		if err != nil {
+	for _, item := range b.items() {
+		var key backup.Key
+		if err := attributevalue.UnmarshalMap(item, &key); err != nil {
 			b.t.Fatal(err)
 		}
-		for _, item := range page.Items {
-			var key backup.Key
-			if err := attributevalue.UnmarshalMap(item, &key); err != nil {
-				b.t.Fatal(err)
-			}
-			if _, ok := needed[key]; !ok && backup.Backed(key.Kind()) {
-				stale = append(stale, key.ID+" "+key.Type)
-			}
+		if _, ok := needed[key]; !ok && backup.Backed(key.Kind()) {
+			stale = append(stale, key.ID+" "+key.Type)
 		}
 	}
 	if slices.Sort(stale); len(stale) > 0 {
@@ -152,4 +146,19 @@ func (b *importBed) onlyNeeded(point string) {
 
 func sameNames(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+// items is everything in the primary Region's table.
+func (b *importBed) items() []map[string]dynamodbtypes.AttributeValue {
+	b.t.Helper()
+	var all []map[string]dynamodbtypes.AttributeValue
+	pages := dynamodb.NewScanPaginator(dynamodb.NewFromConfig(b.Config(b.primary)), &dynamodb.ScanInput{TableName: aws.String(table)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(b.t.Context())
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		all = append(all, page.Items...)
+	}
+	return all
 }
