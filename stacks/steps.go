@@ -39,10 +39,14 @@ var steps = []step{
 	{
 		name: "check-state-machine", does: "Takes the lease of the workflow", memory: standardMemory,
 		grants: func(s *site) []grant {
-			return []grant{
+			grants := []grant{
 				s.onLease(),
 				s.onExecutions("DescribeExecution"),
 			}
+			if s.isPrimary() { // where exports look whether the table is another pool's
+				grants = append(grants, s.onRecords("RestorePoints", "EXPORT-*", "Query"))
+			}
+			return grants
 		},
 	},
 	{

@@ -14,8 +14,9 @@ type CheckStateMachine struct {
 	Lease      *Lease // Workflow is set from the event
 	Executions ExecutionsAPI
 	Metrics    *Metrics
-	// UserPoolID is the pool that the table backs up.
-	UserPoolID string
+	// UserPoolIDs is for each workflow the pool that it writes into the table
+	// and that no other pool may follow; "" for one that reads the table.
+	UserPoolIDs map[string]string
 	// Inputs checks the input of each workflow and says whether the schedule
 	// started it; such an execution gives way to one that is running.
 	Inputs map[string]func(json.RawMessage) (scheduled bool, err error)
@@ -42,7 +43,7 @@ func (c *CheckStateMachine) handle(ctx context.Context, event Event) (Run, error
 	}
 	lease := *c.Lease
 	lease.Workflow = event.Workflow
-	runID, err := lease.Take(ctx, event.Execution, c.UserPoolID, c.Executions)
+	runID, err := lease.Take(ctx, event.Execution, c.UserPoolIDs[event.Workflow], c.Executions)
 	if held := new(HeldError); errors.As(err, &held) && scheduled {
 		slog.InfoContext(ctx, "skipped: another execution is running", LogExecution, event.Execution, "running", held.Execution)
 		return Run{Skipped: true}, c.Metrics.Emit(event.Workflow, map[string]float64{"Skipped": 1})

@@ -57,6 +57,10 @@ type Lease struct {
 	Workflow string
 	Now      func() time.Time
 	Sleep    func(context.Context, time.Duration) error
+	// BackedUp says whether the table holds a restore point of a pool. The pool
+	// that the lease was last taken for may never have been backed up: then its
+	// id was a mistake, and another one is no other pool. Nil: always.
+	BackedUp func(ctx context.Context, userPoolID string) (bool, error)
 }
 
 type leaseRecord struct {
@@ -120,7 +124,11 @@ func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executio
 			return "", err
 		}
 		if held.UserPoolID != "" && userPoolID != "" && held.UserPoolID != userPoolID {
-			return "", &OtherPoolError{Table: l.Table, Stored: held.UserPoolID, Given: userPoolID}
+			if other, err := l.backedUp(ctx, held.UserPoolID); err != nil {
+				return "", err
+			} else if other {
+				return "", &OtherPoolError{Table: l.Table, Stored: held.UserPoolID, Given: userPoolID}
+			}
 		}
 		if held.Execution == execution {
 			return held.RunID, l.clear(ctx, execution, item)
@@ -158,6 +166,13 @@ func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executio
 		}
 		return runID, l.clear(ctx, execution, item)
 	}
+}
+
+func (l *Lease) backedUp(ctx context.Context, userPoolID string) (bool, error) {
+	if l.BackedUp == nil {
+		return true, nil
+	}
+	return l.BackedUp(ctx, userPoolID)
 }
 
 // clear waits for functions of the execution before that did not end in order

@@ -176,8 +176,10 @@ func TestDeploymentOverAnOldTable(t *testing.T) {
 		if cause := b.refused(input(b.target(), nil)); !strings.Contains(cause, another) {
 			t.Errorf("the import does not say which pool it looks for: %s", cause)
 		}
-		if now := b.items(); len(now) != len(old.items()) {
-			t.Errorf("the table holds %d items, %d before", len(now), len(old.items()))
+		for pool, want := range map[string]int{old.pool: 1, another: 0} {
+			if points, err := b.store(b.primary).RestorePoints(t.Context(), pool); err != nil || len(points) != want {
+				t.Errorf("%d restore points of %s, %v; want %d", len(points), pool, err, want)
+			}
 		}
 	})
 }

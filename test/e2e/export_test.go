@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"cognito-backup/internal/backup"
+	"cognito-backup/internal/step"
 	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/localaws/faults"
 	"cognito-backup/test/seed"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 )
 
@@ -286,9 +288,20 @@ func TestAcceptMassDeletionAndBadInput(t *testing.T) {
 	}
 }
 
+// TestMissingSourcePool: an export of a pool that is not there says so, also
+// after a deployment with another id that was wrong as well: a pool that was
+// never backed up stands in nobody's way.
 func TestMissingSourcePool(t *testing.T) {
 	b := start(t, seed.Pool(seed.Options{Users: 1, Groups: 1}), fast)
 	b.cognito(b.primary).deletePool(b.pool)
+	lease := &step.Lease{
+		API: dynamodb.NewFromConfig(b.Config(b.primary)), Table: table, Region: b.primary, Workflow: "ExportWorkflow",
+		Now: func() time.Time { return time.Now().Add(-time.Hour) }, Sleep: step.Sleep,
+	}
+	gone := strings.Replace(b.StateMachineARN(b.stack(b.primary), "ExportWorkflow"), ":stateMachine:", ":execution:", 1) + ":gone"
+	if _, err := lease.Take(t.Context(), gone, "ap-northeast-1_Misspelt", executions{}); err != nil {
+		t.Fatal(err)
+	}
 	e := b.run(b.primary, "ExportWorkflow", "{}")
 	if e.Status != types.ExecutionStatusFailed {
 		t.Fatalf("ended as %s", e.Status)
