@@ -20,7 +20,7 @@ FROM        ?=
 DEMO_FLAGS  ?=
 # More for the CDK, in deploy, diff and destroy.
 ARGS        ?=
-# Where `make local` listens.
+# Where `make local` listens; its page has the next port.
 PORT        ?= 4599
 
 # The assembly that demo, local and tests deploy on the testbed, and what its
@@ -114,7 +114,7 @@ demo: setup ## export, disaster, restore in the other Region, proof: all on this
 	exec .build/demo -assembly "$$assembly" -users "$(USERS)" -groups "$(USER_GROUPS)" -seed "$(SEED)" -from "$(FROM)" $(DEMO_FLAGS)
 
 .PHONY: local
-local: setup synth ## the same testbed, kept running for the AWS CLI and SDKs
+local: setup synth ## the same testbed, kept running: a page to watch, an endpoint for the AWS CLI and SDKs
 	@go build -o .build/local ./test/local
 	@exec .build/local -assembly $(ASSEMBLY) -port $(PORT)
 
