@@ -41,7 +41,7 @@ var reasonTexts = map[string]reasonText{
 	ReasonNoAutoVerified:    {"The verified address is not one that the target verifies by itself; the user was created by API.", "Nothing. Cognito bills users created by API as active this month."},
 	ReasonNotCSV:            {"A value cannot be written in a CSV file; the user was created by API.", "Nothing. Cognito bills users created by API as active this month."},
 	ReasonJobLeftOut:        {"The CSV import job skipped or failed the user; the user was created by API.", "Nothing. Cognito bills users created by API as active this month."},
-	ReasonNameTaken:         {"Somebody else who is not provably the same person holds the username in the target.", "Find out who holds it. If it is the same person, verify the address or add the memberships by hand; if not, delete or rename that user and import with \"Mode\": \"MISSING_ONLY\"."},
+	ReasonNameTaken:         {"Somebody else who is not provably the same person holds the username in the target.", "Find out who holds it. If it is the same person, verify the address or add the memberships by hand; if not, delete that user, or take the address away from it if that is the name, and import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonAddressTaken:      {"Another user of the target holds the verified address as an alias.", "Find out who holds it, then remove the address there and import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonAmbiguous:         {"More than one user could be the same person.", "Decide which one it is and add what is missing by hand."},
 	ReasonInvalid:           {"The target refuses a value of this record.", "Compare the record with the target's schema and create it by hand."},
