@@ -432,10 +432,10 @@ func (w *reporter) summary() Summary {
 		if r.DryRun {
 			verb = "would bill"
 		}
-		sum.Attention = append(sum.Attention, fmt.Sprintf("Cognito %s %d users as active this month: those created by API and those added to a group.", verb, r.Billed))
+		sum.Attention = append(sum.Attention, fmt.Sprintf("Cognito %s %s as active this month: those created by API and those added to a group.", verb, plural(int(r.Billed), "user", "users")))
 	}
 	if n := r.Users.LeftOut + r.Groups.LeftOut + r.Memberships.LeftOut; n > 0 {
-		sum.Attention = append(sum.Attention, fmt.Sprintf("%d records were not asked for and left as they are.", n))
+		sum.Attention = append(sum.Attention, fmt.Sprintf("%s.", plural(int(n), "record was not asked for and left as it is", "records were not asked for and left as they are")))
 	}
 	if r.DryRun {
 		sum.Attention = append(sum.Attention, "It would take "+r.Estimate+".")
@@ -444,7 +444,7 @@ func (w *reporter) summary() Summary {
 		sum.Attention = append(sum.Attention, "The backup is incomplete here: "+r.Shortfall+".")
 	}
 	if n := len(r.UnknownUsers); n > 0 {
-		sum.Attention = append(sum.Attention, fmt.Sprintf("%d names of Users are not in the restore point; the report lists them.", n))
+		sum.Attention = append(sum.Attention, fmt.Sprintf("%s not in the restore point; the report lists them. Whoever was lost before it comes back from an earlier RestorePoint.", plural(n, "name of Users is", "names of Users are")))
 	}
 	return sum
 }
