@@ -342,3 +342,24 @@ func stored(t *testing.T) []byte {
 	}
 	return record.Content
 }
+
+// TestQuotedMails says that e-mails and headings of the report that documents
+// name are called so.
+func TestQuotedMails(t *testing.T) {
+	said := append(literals(t, "internal/notify"), source(t, "internal/restore/report.html.tmpl"))
+	quoted := regexp.MustCompile(`mail "([A-Z][^"]+)"|メール「([^」]+)」|lists it under "([^"]+)"`)
+	found := 0
+	for _, d := range documents(t) {
+		text := strings.Join(strings.Fields(source(t, d.path)), " ") // a quotation may go over lines
+		for _, m := range quoted.FindAllStringSubmatch(text, -1) {
+			found++
+			name := m[1] + m[2] + m[3]
+			if !slices.ContainsFunc(said, func(s string) bool { return strings.Contains(s, name) }) {
+				t.Errorf("%s: nothing is called %q", d.path, name)
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("only %d quotations were found: has the parser gone blind?", found)
+	}
+}
