@@ -114,7 +114,8 @@ func (s *site) regionAlarms() []alarm {
 		id: "ImportFailed", metric: s.failedExecutions(importWorkflow), threshold: 1,
 		what: "An execution of " + s.names.of(importWorkflow) + " failed, timed out or was aborted.",
 		todo: "read the e-mail about it (cause and next step), or open the execution in the Step Functions console. " +
-			"Then start the ImportWorkflow again with the same input and \"Mode\": \"MISSING_ONLY\": what is restored already stays as it is.",
+			"If it failed in CheckNewUserPool, nothing was written: mend the cause and start again with the same input. " +
+			"Otherwise start the ImportWorkflow again with the same input and \"Mode\": \"MISSING_ONLY\": what is restored already stays as it is.",
 	}, alarm{
 		id: "SendMessageFailed", threshold: 1,
 		metric: s.functions["send-message"].MetricErrors(&awscloudwatch.MetricOptions{

@@ -65,12 +65,15 @@ func (f *Failure) nextSteps() []string {
 		}
 		return append(steps, "The next scheduled run starts afresh. To try at once, start ExportWorkflow with {}.")
 	}
+	if beforeWriting.MatchString(f.Step) {
+		mend := "Mend the cause and start"
+		if f.Status == "ABORTED" {
+			mend = "To go on, start"
+		}
+		return []string{"Nothing was written to the user pool. " + mend + " ImportWorkflow again with the same input."}
+	}
 	if f.Status == "ABORTED" {
 		return []string{`What was restored stays. To go on, start ImportWorkflow with the same input and "Mode": "MISSING_ONLY".`, f.unfinishedReport()}
-	}
-	switch f.Step {
-	case "CheckStateMachine", "CheckNewUserPool", "ScanTable":
-		return []string{"Nothing was written to the user pool. Mend the cause and start ImportWorkflow again with the same input."}
 	}
 	return []string{`What was restored stays. Mend the cause and start ImportWorkflow again with the same input and "Mode": "MISSING_ONLY".`, f.unfinishedReport()}
 }
@@ -78,6 +81,10 @@ func (f *Failure) nextSteps() []string {
 // poolGone is how a cause says that the pool to back up is not there: in the
 // words of the first step, or in Cognito's.
 var poolGone = regexp.MustCompile(`(?i)user pool [\w-]+ does not exist`)
+
+// beforeWriting are the states of the ImportWorkflow that only read the pool,
+// with the choices and waits between them.
+var beforeWriting = regexp.MustCompile(`CheckStateMachine|CheckNewUserPool|ScanTable`)
 
 // unfinishedReport says where to read what an import had done before it ended.
 func (f *Failure) unfinishedReport() string {

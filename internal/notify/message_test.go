@@ -111,6 +111,10 @@ func TestMessages(t *testing.T) {
 			f.Deployment, f.Workflow, f.Status, f.Step = imported, "ImportWorkflow", "ABORTED", "ImportUsers"
 			f.Error, f.Cause = "", ""
 		}),
+		"aborted-before-writing": failure(func(f *Failure) {
+			f.Deployment, f.Workflow, f.Status, f.Step = imported, "ImportWorkflow", "ABORTED", "WaitForCheckNewUserPool"
+			f.Error, f.Cause = "", "the wrong pool"
+		}),
 		"unexplained": failure(func(f *Failure) { f.Step, f.Error, f.Cause = "", "", "" }),
 	}
 	for name, message := range messages {
