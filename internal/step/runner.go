@@ -129,7 +129,7 @@ func serve(build func(*Environment, *Clients) any) {
 	var handler any
 	if err == nil {
 		c := &Clients{Config: cfg, DynamoDB: dynamodb.NewFromConfig(cfg), Region: cfg.Region}
-		c.Objects = &Objects{API: s3.NewFromConfig(cfg), Bucket: env.String("BUCKET_NAME")}
+		c.Objects = &Objects{API: s3.NewFromConfig(cfg, pathStyle), Bucket: env.String("BUCKET_NAME")}
 		handler = build(env, c)
 		err = env.Err()
 	}
@@ -141,6 +141,11 @@ func serve(build func(*Environment, *Clients) any) {
 	}
 	lambda.Start(handler)
 }
+
+// pathStyle names the bucket in the path where AWS_ENDPOINT_URL or
+// AWS_ENDPOINT_URL_S3 says whom to call: an emulator, or an interface endpoint,
+// need not have a host name for each bucket.
+func pathStyle(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }
 
 // NewLease is the lease in the table of the function's environment.
 func NewLease(env *Environment, c *Clients) *Lease {

@@ -202,3 +202,36 @@ func (b *importBed) inherit(old *importBed) {
 		b.t.Fatal(err)
 	}
 }
+
+// TestPrimaryRegionUnreachable: with nothing answering in the primary Region
+// the secondary stack is deployed by itself, as --exclusively does, and
+// restores what the replica holds.
+func TestPrimaryRegionUnreachable(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("starts the testbed")
+	}
+	source := seed.Pool(seed.Options{Users: 40, Groups: 4, Seed: 79})
+	deployed := &bed{t: t, prefix: usualPrefix}
+	deployed.launch(copyAssembly(t, assembly, unhurried, asleep))
+	deployed.fill(source)
+	if err := deployed.DeployStack(t.Context(), "Primary"); err != nil {
+		t.Fatal(err)
+	}
+	b := forImports(deployed, source)
+	b.point = b.export("{}")
+
+	b.RegionDown(b.primary)
+	before := len(b.Requests())
+	if err := b.DeployStack(t.Context(), "Secondary"); err != nil {
+		t.Fatal(err)
+	}
+	r := b.restore(b.target(), nil)
+	b.proved(r)
+	b.awaitMail(b.secondary, func(message string) bool { return strings.Contains(message, r.pool) })
+	for _, call := range b.Requests()[before:] {
+		if call.Region == b.primary {
+			t.Errorf("%s called %s in the Region that is down", call.Caller, call.Operation)
+		}
+	}
+}

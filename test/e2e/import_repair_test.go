@@ -158,7 +158,9 @@ func TestImportJobsOfOthers(t *testing.T) {
 			if own {
 				said = "was active in " + busy
 			}
-			if !slices.ContainsFunc(r.report.Warnings, func(w string) bool { return strings.Contains(w, "An import job of somebody else") && strings.Contains(w, said) }) {
+			if !slices.ContainsFunc(r.report.Warnings, func(w string) bool {
+				return strings.Contains(w, "An import job of somebody else") && strings.Contains(w, said)
+			}) {
 				t.Errorf("no warning says that a job %s: %q", said, r.report.Warnings)
 			}
 			if r.report.CreatedCSV == 0 || r.report.Users.Failed+r.report.Users.Conflict != 0 {
