@@ -61,6 +61,34 @@ func TestBothRegionsGrantTheSame(t *testing.T) {
 	}
 }
 
+// TestLeastPrivilege: no role has a managed policy, no action is a pattern, and
+// only actions that know no resources are granted on all of them.
+func TestLeastPrivilege(t *testing.T) {
+	inBoth(t, func(t *testing.T, tmpl *template, _ bool) {
+		roles := tmpl.of(t, "AWS::IAM::Role")
+		granted := 0
+		for _, role := range roles {
+			for _, s := range roleGrants(t, tmpl, role.ID) {
+				granted++
+				for _, action := range s.actions {
+					if strings.Contains(action, "*") {
+						t.Errorf("%s may %s", role.ID, action)
+					}
+				}
+				if slices.Contains(s.resources, "*") && !slices.Contains([]string{"Tracing", "DeliverLogs", "ListPools"}, s.sid) {
+					t.Errorf("%s may %v on everything", role.ID, s.actions)
+				}
+			}
+			if role.at("Policies") != nil {
+				t.Errorf("%s has policies that are written down nowhere", role.ID)
+			}
+		}
+		if granted < 3*len(roles) {
+			t.Errorf("%d statements in %d roles", granted, len(roles))
+		}
+	})
+}
+
 // statement is one statement of a policy in readable form.
 type statement struct {
 	sid, condition     string

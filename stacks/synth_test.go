@@ -136,12 +136,13 @@ type template struct {
 }
 
 type resource struct {
-	ID             string
-	Type           string
-	Properties     map[string]any
-	DeletionPolicy string
-	DependsOn      any
-	Metadata       map[string]any
+	ID                  string
+	Type                string
+	Properties          map[string]any
+	DeletionPolicy      string
+	UpdateReplacePolicy string
+	DependsOn           any
+	Metadata            map[string]any
 }
 
 func (a *assembly) path(stack string) string {

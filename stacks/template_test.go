@@ -36,9 +36,7 @@ func TestTable(t *testing.T) {
 			table.want(t, "BillingMode", "PAY_PER_REQUEST")
 			table.want(t, "SSESpecification", map[string]any{"SSEEnabled": true, "SSEType": "KMS"})
 			table.want(t, "TimeToLiveSpecification", nil)
-			if table.DeletionPolicy != "Retain" {
-				t.Errorf("the table has deletion policy %s", table.DeletionPolicy)
-			}
+			table.wantRetained(t)
 			table.want(t, "Replicas.0.Region", "us-west-2")
 			table.want(t, "Replicas.1.Region", "ap-northeast-1")
 			for _, replica := range []string{"Replicas.0.", "Replicas.1."} {
@@ -46,6 +44,18 @@ func TestTable(t *testing.T) {
 				table.want(t, replica+"PointInTimeRecoverySpecification.PointInTimeRecoveryEnabled", true)
 			}
 		})
+	}
+}
+
+// wantRetained: neither a destroyed stack nor a replaced resource takes the
+// data along, and the name by which it can be taken over again is known.
+func (r resource) wantRetained(t *testing.T) {
+	t.Helper()
+	if r.DeletionPolicy != "Retain" || r.UpdateReplacePolicy != "Retain" {
+		t.Errorf("%s %s: deletion policy %s, when replaced %s", r.Type, r.ID, r.DeletionPolicy, r.UpdateReplacePolicy)
+	}
+	if r.Type != "AWS::KMS::Key" && r.at("TableName") == nil && r.at("BucketName") == nil {
+		t.Errorf("%s %s has a name that only CloudFormation knows", r.Type, r.ID)
 	}
 }
 
@@ -115,9 +125,7 @@ func TestBucket(t *testing.T) {
 			algorithm = "aws:kms"
 		}
 		bucket.want(t, "BucketEncryption.ServerSideEncryptionConfiguration.0.ServerSideEncryptionByDefault.SSEAlgorithm", algorithm)
-		if bucket.DeletionPolicy != "Retain" {
-			t.Errorf("the bucket has deletion policy %s", bucket.DeletionPolicy)
-		}
+		bucket.wantRetained(t)
 		wantDenied(t, tmpl.of(t, "AWS::S3::BucketPolicy")[0], "s3:*", "Bool", "aws:SecureTransport", "false")
 		wantDenied(t, tmpl.of(t, "AWS::S3::BucketPolicy")[0], "s3:*", "NumericLessThan", "s3:TlsVersion", 1.2)
 
@@ -230,8 +238,10 @@ func TestKeys(t *testing.T) {
 			wanted := map[string]any{"Service": "cloudwatch.amazonaws.com"}
 			key.want(t, "KeyPolicy.Statement.1.Principal", wanted)
 			key.want(t, "KeyPolicy.Statement.1.Action", []any{"kms:Decrypt", "kms:GenerateDataKey*"})
-			if want := map[bool]string{true: "Retain", false: "Delete"}[strings.HasPrefix(name, "own")]; key.DeletionPolicy != want {
-				t.Errorf("deletion policy %s, want %s", key.DeletionPolicy, want)
+			if strings.HasPrefix(name, "own") {
+				key.wantRetained(t)
+			} else if key.DeletionPolicy != "Delete" {
+				t.Errorf("deletion policy %s", key.DeletionPolicy)
 			}
 		})
 	}
@@ -478,6 +488,45 @@ func TestAlarms(t *testing.T) {
 		}
 		if got := len(tmpl.of(t, "AWS::CloudWatch::Alarm")); got != count {
 			t.Errorf("%d alarms, want %d", got, count)
+		}
+	})
+	inBoth(t, func(t *testing.T, tmpl *template, _ bool) {
+		for _, workflow := range []string{"Export", "Import"} {
+			if workflow == "Export" && tmpl.name != "Primary" {
+				continue
+			}
+			alarm := tmpl.named(t, "AWS::CloudWatch::Alarm", "AlarmName", "CognitoBackup-"+workflow+"Failed")
+			machine := tmpl.named(t, "AWS::StepFunctions::StateMachine", "StateMachineName", "CognitoBackup-"+workflow+"Workflow")
+			var counted []string
+			for _, query := range list(alarm.at("Metrics")) {
+				if at(query, "MetricStat") == nil {
+					continue
+				}
+				counted = append(counted, plain(at(query, "MetricStat.Metric.MetricName")))
+				if got := plain(at(query, "MetricStat.Metric.Dimensions.0.Value")); got != "<"+machine.ID+">" || at(query, "MetricStat.Metric.Namespace") != "AWS/States" {
+					t.Errorf("%s counts executions of %s", alarm.ID, got)
+				}
+			}
+			if slices.Sort(counted); !slices.Equal(counted, []string{"ExecutionsAborted", "ExecutionsFailed", "ExecutionsTimedOut"}) {
+				t.Errorf("%s counts %v", alarm.ID, counted)
+			}
+		}
+		for _, alarm := range tmpl.of(t, "AWS::CloudWatch::Alarm") {
+			name := strings.TrimPrefix(plain(alarm.at("AlarmName")), "CognitoBackup-")
+			switch {
+			case strings.HasSuffix(name, "DeadLetterQueue"):
+				queue := tmpl.named(t, "AWS::SQS::Queue", "QueueName", "CognitoBackup-"+name)
+				alarm.want(t, "MetricName", "ApproximateNumberOfMessagesVisible")
+				if got := plain(alarm.at("Dimensions.0.Value")); got != "<"+queue.ID+".QueueName>" {
+					t.Errorf("%s watches %s", name, got)
+				}
+			case name == "SendMessageFailed":
+				sender := tmpl.named(t, "AWS::Lambda::Function", "FunctionName", "CognitoBackup-send-message")
+				alarm.want(t, "MetricName", "Errors")
+				if got := plain(alarm.at("Dimensions.0.Value")); got != "<"+sender.ID+">" {
+					t.Errorf("%s watches %s", name, got)
+				}
+			}
 		}
 	})
 	primary := standard(t).template(t, "Primary")
