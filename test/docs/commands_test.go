@@ -82,8 +82,12 @@ type script struct {
 	text string
 }
 
+// inBlock finds commands in blocks that are no shell blocks.
+var inBlock = regexp.MustCompile(`(?m)(?:^|  +)((?:aws|cdk|go|make|npx) [a-z].*)$`)
+
 // scripts are the shell blocks of a document as one, because later ones use
-// the variables of earlier ones, and each command in a sentence by itself.
+// the variables of earlier ones, and each command in a sentence, or beside a
+// drawing, by itself.
 func scripts(d *document) []script {
 	var all []script
 	var blocks strings.Builder
@@ -98,6 +102,13 @@ func scripts(d *document) []script {
 	}
 	if first > 0 {
 		all = append(all, script{d, first, blocks.String()})
+	}
+	for _, b := range d.blocks {
+		for _, m := range inBlock.FindAllStringSubmatch(b.content, -1) {
+			if b.language == "" && !strings.HasPrefix(b.content, "main.go ") { // the tree explains itself in words
+				all = append(all, script{d, b.line, m[1]})
+			}
+		}
 	}
 	for _, s := range d.spans {
 		command, rest, more := strings.Cut(s.code, " ")
@@ -200,6 +211,18 @@ func TestCommands(t *testing.T) {
 	}
 	if total < 60 {
 		t.Errorf("only %d commands were found: has the parser gone blind?", total)
+	}
+}
+
+// TestBlocks says that blocks are of kinds that these tests know, so that no
+// command hides in one of another kind.
+func TestBlocks(t *testing.T) {
+	for _, d := range documents(t) {
+		for _, b := range d.blocks {
+			if !slices.Contains([]string{"", "sh", "json", "sql"}, b.language) {
+				t.Errorf("%s:%d: no test looks into blocks of %s", d.path, b.line, b.language)
+			}
+		}
 	}
 }
 
