@@ -20,7 +20,7 @@ type Schedule struct {
 
 const (
 	day              = 24 * time.Hour
-	scheduleAccepted = "EVERY_DAY, EVERY_7_DAYS, EVERY_30_DAYS, rate(<number> <minutes|hours|days>) or cron(<minutes> <hours> <day of month> <month> <day of week> <year>)"
+	scheduleAccepted = "EVERY_DAY, EVERY_7_DAYS, EVERY_30_DAYS, rate(<number> <minutes|hours|days>) or cron(<minutes> <hours> <day of month> <month> <day of week> <year>) with ? for one of the two days"
 )
 
 // frequencies are the values that the retired solution knew.
