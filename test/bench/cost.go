@@ -29,6 +29,9 @@ var memory = map[string]float64{"clean-up-backup-table": 3008}
 
 const usualMemory = 512
 
+// unchanged is the export of a pool as it was.
+const unchanged = "unchanged"
+
 // cost measures what a first, an unchanged and a changed export write and read,
 // and what a month of daily exports costs.
 func cost(ctx context.Context, o *options) ([]row, error) {
@@ -49,14 +52,18 @@ func cost(ctx context.Context, o *options) ([]row, error) {
 			bound string
 		}{
 			{"first export", o.ExportUsage, fmt.Sprintf("%s records", number(o.Users+o.Memberships()+o.Groups()+1))},
-			{"unchanged", o.Unchanged.Usage, "0 records"},
+			{unchanged, o.Unchanged.Usage, "0 records"},
 			{"1 % changed", o.Changed.Usage, fmt.Sprintf("%s records, each with its older version", number(o.Users/100))},
 		} {
 			records := int64(0)
 			for _, kind := range []backup.Kind{backup.KindUser, backup.KindGroup, backup.KindMembership, backup.KindPool} {
 				records += e.usage.Written[kind]
 			}
-			writes = append(writes, row{What: "record writes", Case: name + ", " + e.label, Bound: e.bound,
+			quotient, target := "", ""
+			if e.label == unchanged {
+				quotient, target = ratio(float64(records)/float64(o.Users+o.Memberships()+o.Groups()+1)), "≤ 0"
+			}
+			writes = append(writes, row{What: "record writes", Case: name + ", " + e.label, Bound: e.bound, Ratio: quotient, Target: target,
 				Measured: fmt.Sprintf("%s; %s write units in each Region, %s read units", number(records), number(int64(e.usage.WriteUnits)), number(int64(e.usage.ReadUnits)))})
 		}
 		month := func(u sim.Usage) float64 {

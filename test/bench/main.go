@@ -34,8 +34,26 @@ const cache = ".build/bench"
 type row struct {
 	What, Case      string
 	Measured, Bound string
-	Ratio           string
+	Ratio           string // of what was measured to the bound
+	Target          string // what the ratio must be: "≤ 1.05", "≥ 0.95"
 	Retired         string // what the retired solution published
+}
+
+// met tells whether a row is as it must be. One without a target is.
+func (r *row) met() bool {
+	sign, limit, found := strings.Cut(r.Target, " ")
+	if !found {
+		return true
+	}
+	is, err := strconv.ParseFloat(r.Ratio, 64)
+	must, err2 := strconv.ParseFloat(limit, 64)
+	if err != nil || err2 != nil {
+		return false
+	}
+	if sign == "≤" {
+		return is <= must
+	}
+	return is >= must
 }
 
 // part is a part of the measurements.
@@ -161,10 +179,25 @@ func render(all []measured) string {
 	for _, m := range all {
 		fmt.Fprintf(&b, "- %s: %s\n", m.Part, m.Origin)
 	}
-	b.WriteString("\n| what | case | measured | floor, ceiling or target | ratio | retired solution |\n|---|---|---:|---:|---:|---:|\n")
+	targets, missed := 0, []string(nil)
 	for _, m := range all {
 		for _, r := range m.Rows {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.What, r.Case, r.Measured, r.Bound, r.Ratio, r.Retired)
+			if r.Target != "" {
+				targets++
+			}
+			if !r.met() {
+				missed = append(missed, fmt.Sprintf("%s, %s: %s, must be %s", r.What, r.Case, r.Ratio, r.Target))
+			}
+		}
+	}
+	fmt.Fprintf(&b, "\n**%s rows have a target, %d miss it.**\n", number(targets), len(missed))
+	for _, m := range missed {
+		fmt.Fprintf(&b, "\n- %s", m)
+	}
+	b.WriteString("\n| what | case | measured | floor, ceiling or limit | ratio | target | retired solution |\n|---|---|---:|---:|---:|---:|---:|\n")
+	for _, m := range all {
+		for _, r := range m.Rows {
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", r.What, r.Case, r.Measured, r.Bound, r.Ratio, r.Target, r.Retired)
 		}
 	}
 	return b.String()
