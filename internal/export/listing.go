@@ -12,10 +12,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// pagesInFlight is how many pages of one listing may wait to be stored while
-// the next is read: enough that storing does not hold up reading, few enough
-// that memory stays small.
-const pagesInFlight = 4
+const (
+	// pagesInFlight is how many pages of one listing may wait to be stored while
+	// the next is read: enough that storing does not hold up reading.
+	pagesInFlight = 4
+	// pagesStored is how many pages are being stored at once, whatever the number
+	// of listings: more than the highest rate of listing asks for, and few enough
+	// that memory and connections stay small when the table is slow.
+	pagesStored = 8
+)
 
 // page reads one page of a listing: its records and the token of the next.
 type page func(ctx context.Context, token *string) (records []backup.Record, next *string, err error)
@@ -25,6 +30,7 @@ type lister struct {
 	slice *step.Slice
 	store *backup.Store
 	seen  *hashWriter
+	turns chan struct{} // a place for each page being stored
 
 	mu      sync.Mutex
 	listed  int64
@@ -39,10 +45,19 @@ func (l *lister) read(ctx context.Context, c *pool.Chain, next page) error {
 	g.SetLimit(pagesInFlight)
 	err := c.Follow(gctx, l.slice.Expired, func(ctx context.Context, token *string) (*string, error) {
 		records, following, err := next(ctx, token)
-		if err == nil {
-			g.Go(func() error { return l.keep(gctx, records) })
+		if err != nil {
+			return following, err
 		}
-		return following, err
+		select {
+		case l.turns <- struct{}{}:
+		case <-gctx.Done():
+			return following, gctx.Err()
+		}
+		g.Go(func() error {
+			defer func() { <-l.turns }()
+			return l.keep(gctx, records)
+		})
+		return following, nil
 	})
 	if stored := g.Wait(); stored != nil {
 		return stored
@@ -69,7 +84,7 @@ func (l *lister) keep(ctx context.Context, records []backup.Record) error {
 }
 
 func newLister(s *step.Slice, store *backup.Store) *lister {
-	return &lister{slice: s, store: store, seen: &hashWriter{slice: s, folder: seenFolder}}
+	return &lister{slice: s, store: store, seen: &hashWriter{slice: s, folder: seenFolder}, turns: make(chan struct{}, pagesStored)}
 }
 
 // readAll reads several chains side by side.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,6 +111,42 @@ func TestSlicesOfASecond(t *testing.T) {
 		}
 		if d := want.diff(before); d != "" {
 			t.Errorf("the restore point before differs from what it was:\n%s", d)
+		}
+	})
+}
+
+// busy is a table that takes a second for each write and counts those under
+// way at once.
+type busy struct {
+	backup.Table
+	mu        sync.Mutex
+	now, most int
+}
+
+func (b *busy) Put(ctx context.Context, item backup.Item, expect backup.Expectation) (bool, error) {
+	b.mu.Lock()
+	b.now++
+	b.most = max(b.most, b.now)
+	b.mu.Unlock()
+	time.Sleep(time.Second)
+	b.mu.Lock()
+	b.now--
+	b.mu.Unlock()
+	return b.Table.Put(ctx, item, expect)
+}
+
+// TestSlowTable: when the table is slow, listings wait for it: what is read and
+// not yet stored does not grow with the number of listings.
+func TestSlowTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		table := &busy{Table: w.table}
+		w.store = &backup.Store{Table: table}
+		w.now, w.shards, w.pool.pageSize = time.Now(), 16, 10
+		w.fill(2000)
+		w.mustExport(t)
+		if table.most > 8*w.pool.pageSize {
+			t.Errorf("%d writes at once, with pages of %d", table.most, w.pool.pageSize)
 		}
 	})
 }
