@@ -98,6 +98,7 @@ func (b *bed) source() *cognito.Seed {
 }
 
 func TestUnchangedPoolCausesNoWrites(t *testing.T) {
+	t.Parallel()
 	b := start(t, seed.Pool(seed.Options{Users: 2000, Groups: 20, Seed: 3}), fast)
 	b.unhurried()
 	b.verify(b.export("{}"), b.source())
@@ -118,6 +119,7 @@ func TestUnchangedPoolCausesNoWrites(t *testing.T) {
 // TestSlicesAndKills cuts a run into slices of a second and kills functions in
 // the middle of them.
 func TestSlicesAndKills(t *testing.T) {
+	t.Parallel()
 	b := start(t, seed.Pool(seed.Options{Users: 400, Groups: 60, Seed: 5}), environment("SLICE_SECONDS", "1"), environment("COGNITO_TPS", "5"))
 	b.Cognito(b.primary).Settings().Update(func(v *cognito.Values) {
 		v.Paging[""] = cognito.PagingFaults{ShortEvery: 1, EmptyEvery: 3}
@@ -147,6 +149,7 @@ func TestListingOddities(t *testing.T) {
 		"longest tokens":        {LongTokens: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := start(t, seed.Pool(seed.Options{Users: 300, Groups: 105, Seed: 11}), fast)
 			b.unhurried()
 			b.Cognito(b.primary).Settings().Update(func(v *cognito.Values) { v.Paging[""] = paging })
@@ -156,6 +159,7 @@ func TestListingOddities(t *testing.T) {
 }
 
 func TestFaultyServices(t *testing.T) {
+	t.Parallel()
 	b := start(t, seed.Pool(seed.Options{Users: 200, Groups: 40, Seed: 13}), fast)
 	b.unhurried()
 	for _, rule := range []faults.Rule{
@@ -257,6 +261,7 @@ func TestOneExecutionGoesOn(t *testing.T) {
 }
 
 func TestAcceptMassDeletionAndBadInput(t *testing.T) {
+	t.Parallel()
 	b := start(t, seed.Pool(seed.Options{Users: 100, Groups: 3, Seed: 23}), fast)
 	b.unhurried()
 	good := b.export("{}")
@@ -292,6 +297,7 @@ func TestAcceptMassDeletionAndBadInput(t *testing.T) {
 // after a deployment with another id that was wrong as well: a pool that was
 // never backed up stands in nobody's way.
 func TestMissingSourcePool(t *testing.T) {
+	t.Parallel()
 	b := start(t, seed.Pool(seed.Options{Users: 1, Groups: 1}), fast)
 	b.cognito(b.primary).deletePool(b.pool)
 	lease := &step.Lease{
@@ -344,6 +350,7 @@ func taskTimeout(seconds int) edit {
 // TestInvocationsThatOutliveTheirTask: a task times out while its function
 // works on, and the retry runs beside it.
 func TestInvocationsThatOutliveTheirTask(t *testing.T) {
+	t.Parallel()
 	b := start(t, seed.Pool(seed.Options{Users: 300, Groups: 30, Seed: 31}), fast, taskTimeout(15))
 	b.unhurried()
 	for _, rule := range []faults.Rule{

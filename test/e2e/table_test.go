@@ -22,6 +22,7 @@ import (
 // TestTable holds the table in memory, on which simulations and property tests
 // stand, and the one in DynamoDB to the same behaviour.
 func TestTable(t *testing.T) {
+	t.Parallel()
 	t.Run("in memory", func(t *testing.T) { testTable(t, &backuptest.Table{PageSize: 3}) })
 	t.Run("DynamoDB", func(t *testing.T) {
 		b := start(t, seed.Pool(seed.Options{Users: 1, Groups: 1}))
@@ -140,6 +141,7 @@ func (e executions) DescribeExecution(_ context.Context, in *sfn.DescribeExecuti
 }
 
 func TestLease(t *testing.T) {
+	t.Parallel()
 	b := start(t, seed.Pool(seed.Options{Users: 1, Groups: 1}))
 	ctx := t.Context()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

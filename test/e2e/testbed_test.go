@@ -40,6 +40,7 @@ func without(function, action string) edit {
 // TestPoliciesAreEnforced: a permission that a template does not grant is
 // missing on the testbed as it would be in AWS.
 func TestPoliciesAreEnforced(t *testing.T) {
+	t.Parallel()
 	b := start(t, seed.Pool(seed.Options{Users: 10, Groups: 2}), fast, without("list-groups", "cognito-idp:ListGroups"))
 	e := b.run(b.primary, "ExportWorkflow", "{}")
 	if e.Status != types.ExecutionStatusFailed || !strings.Contains(deref(e.Cause), "AccessDeniedException") || !strings.Contains(deref(e.Cause), "cognito-idp:ListGroups") {
@@ -55,6 +56,7 @@ func TestPoliciesAreEnforced(t *testing.T) {
 // decide what happens.
 func TestTemplatesAreWhatRuns(t *testing.T) {
 	t.Run("environment", func(t *testing.T) {
+		t.Parallel()
 		b := start(t, seed.Pool(seed.Options{Users: 10, Groups: 2}), environment("COGNITO_TPS", "many"))
 		e := b.run(b.primary, "ExportWorkflow", "{}")
 		if e.Status != types.ExecutionStatusFailed || !strings.Contains(deref(e.Cause), "COGNITO_TPS") {
@@ -62,6 +64,7 @@ func TestTemplatesAreWhatRuns(t *testing.T) {
 		}
 	})
 	t.Run("state", func(t *testing.T) {
+		t.Parallel()
 		b := start(t, seed.Pool(seed.Options{Users: 10, Groups: 2}), fast, func(_ string, template map[string]any) {
 			for id, r := range resources(template, "AWS::StepFunctions::StateMachine") {
 				if !strings.HasPrefix(id, "ExportWorkflow") {
@@ -118,6 +121,7 @@ func escaped(value string) []string {
 // TestNoPersonalData searches everything that an export and an import say and
 // send for what the pool holds of its users.
 func TestNoPersonalData(t *testing.T) {
+	t.Parallel()
 	source := seed.Pool(seed.Options{Users: 150, Groups: 105, Seed: 29})
 	b := start(t, source, fast)
 	b.unhurried()
