@@ -2,6 +2,7 @@ package stacks
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -34,5 +35,19 @@ To delete them for good:  docs/deployment.md, "Remove everything"
 				t.Errorf("%v\ngot\n%s\nwant\n%s", err, out, want)
 			}
 		})
+	}
+}
+
+// TestOptionsOfTheCDK: what is said about deploying over leftovers and about a
+// disaster names options that the CDK of package.json has.
+func TestOptionsOfTheCDK(t *testing.T) {
+	help, err := exec.Command("../node_modules/.bin/cdk", "deploy", "--help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, help)
+	}
+	for _, option := range []string{"--import-existing-resources", "--method", "prepare-change-set", "--exclusively"} {
+		if !strings.Contains(string(help), option) {
+			t.Errorf("cdk deploy has no %s", option)
+		}
 	}
 }

@@ -183,8 +183,9 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		t.Fatalf("%d lines for %d wrong values:\n%v", len(lines), len(contextKeys), err)
 	}
 	for i, key := range contextKeys {
-		if want := key + `: given "?"; accepted: `; !strings.HasPrefix(lines[i], want) {
-			t.Errorf("line %d is %q, want it to begin with %q", i+1, lines[i], want)
+		_, alone := ParseParameters(minimal(map[string]any{key: "?"}))
+		if alone == nil || !strings.HasPrefix(lines[i], key+`: given "?"; accepted: `) || lines[i] != alone.Error() {
+			t.Errorf("line %d is %q; alone this value is refused with %v", i+1, lines[i], alone)
 		}
 	}
 }

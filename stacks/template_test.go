@@ -594,7 +594,7 @@ var untagged = []string{
 }
 
 func TestTags(t *testing.T) {
-	inBoth(t, func(t *testing.T, tmpl *template, _ bool) {
+	check := func(t *testing.T, tmpl *template, _ bool) {
 		for id, r := range tmpl.Resources {
 			text := compact(r.Properties)
 			tagged := strings.Contains(text, `"cognito-backup:prefix"`) && strings.Contains(text, `"cognito-backup:user-pool"`)
@@ -602,7 +602,9 @@ func TestTags(t *testing.T) {
 				t.Errorf("%s %s: tagged %v", r.Type, id, tagged)
 			}
 		}
-	})
+	}
+	inBoth(t, check)
+	check(t, ownKeys(t).template(t, "SecondaryKey"), true)
 }
 
 // TestSecondaryStandsAlone: with the primary Region unreachable the secondary
