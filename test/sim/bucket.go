@@ -48,7 +48,7 @@ func (b *Bucket) Calls() int64 {
 
 // begin waits and returns with the lock held.
 func (b *Bucket) begin(ctx context.Context) error {
-	if err := step.Sleep(ctx, b.latency); err != nil {
+	if err := reach(ctx, b.latency); err != nil {
 		return err
 	}
 	b.mu.Lock()

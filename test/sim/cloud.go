@@ -60,6 +60,9 @@ type Cloud struct {
 	Validate bool
 	// OnCall is told of each call when it reaches its service; nil for nobody.
 	OnCall func(operation string, throttled bool)
+	// Deaths says when an invocation of a function dies: the n-th in this
+	// execution, from 1; nil: none does. It is asked for one invocation at a time.
+	Deaths func(function string, n int) Death
 
 	latency Latency
 	queues  *localsqs.Service
@@ -207,7 +210,7 @@ func (c *Cloud) Do(r *http.Request) (*http.Response, error) {
 // exchange takes as long as a call does. The answer of the service may be its
 // refusal; err is that the caller no longer waits for either.
 func (c *Cloud) exchange(ctx context.Context, latency time.Duration, handle func() (any, error)) (output any, refusal, err error) {
-	if err := step.Sleep(ctx, latency/2); err != nil {
+	if err := reach(ctx, latency/2); err != nil {
 		return nil, nil, err
 	}
 	output, refusal = handle()
@@ -269,7 +272,7 @@ func (c *Cloud) Upload(ctx context.Context, url string, body []byte) error {
 	request.Header.Set("x-amz-server-side-encryption", "aws:kms")
 	request.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	// 20 MB a second, beside the latency of an object.
-	if err := step.Sleep(ctx, c.latency.Object+time.Duration(len(body))*time.Second/(20<<20)); err != nil {
+	if err := reach(ctx, c.latency.Object+time.Duration(len(body))*time.Second/(20<<20)); err != nil {
 		return err
 	}
 	w := httptest.NewRecorder()

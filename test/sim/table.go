@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"cognito-backup/internal/backup"
-	"cognito-backup/internal/step"
 )
 
 // Table is the backup table in memory: small enough for millions of records,
@@ -87,7 +86,7 @@ const (
 
 // Get implements backup.Table.
 func (t *Table) Get(ctx context.Context, keys []backup.Key, headOnly bool) (map[backup.Key]backup.Item, error) {
-	if err := step.Sleep(ctx, time.Duration((len(keys)+batchSize-1)/batchSize)*t.latency.Batch); err != nil {
+	if err := reach(ctx, time.Duration((len(keys)+batchSize-1)/batchSize)*t.latency.Batch); err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
@@ -116,7 +115,7 @@ func (p *partition) find(itemType string) (int, bool) {
 
 // Put implements backup.Table.
 func (t *Table) Put(ctx context.Context, item backup.Item, expect backup.Expectation) (bool, error) {
-	if err := step.Sleep(ctx, t.latency.Item); err != nil {
+	if err := reach(ctx, t.latency.Item); err != nil {
 		return false, err
 	}
 	t.mu.Lock()
@@ -204,7 +203,7 @@ func (t *Table) content(b []byte) []byte {
 
 // Delete implements backup.Table.
 func (t *Table) Delete(ctx context.Context, key backup.Key, expect backup.Expectation) (bool, error) {
-	if err := step.Sleep(ctx, t.latency.Item); err != nil {
+	if err := reach(ctx, t.latency.Item); err != nil {
 		return false, err
 	}
 	t.mu.Lock()
@@ -232,7 +231,7 @@ func (t *Table) Delete(ctx context.Context, key backup.Key, expect backup.Expect
 
 // Query implements backup.Table.
 func (t *Table) Query(ctx context.Context, id, prefix string) ([]backup.Item, error) {
-	if err := step.Sleep(ctx, t.latency.Item); err != nil {
+	if err := reach(ctx, t.latency.Item); err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
@@ -253,7 +252,7 @@ func (t *Table) Query(ctx context.Context, id, prefix string) ([]backup.Item, er
 
 // Scan implements backup.Table.
 func (t *Table) Scan(ctx context.Context, segment backup.Segment, after *backup.Key) ([]backup.Item, *backup.Key, error) {
-	if err := step.Sleep(ctx, t.latency.Page); err != nil {
+	if err := reach(ctx, t.latency.Page); err != nil {
 		return nil, nil, err
 	}
 	t.mu.Lock()

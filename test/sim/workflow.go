@@ -201,11 +201,24 @@ func (f *functions) Invoke(ctx context.Context, functionARN string, _ wire.Princ
 	}
 	ctx, cancel := context.WithTimeout(ctx, functionTimeout)
 	defer cancel()
+	f.mu.Lock()
+	n := f.billed[name].Invocations + 1
+	f.billed[name] = Billed{n, f.billed[name].Duration}
+	var death Death
+	if f.cloud.Deaths != nil {
+		death = f.cloud.Deaths(name, n)
+	}
+	f.mu.Unlock()
+	ctx, life := live(ctx, death.After)
+	defer life.end()
 	began := time.Now()
 	run, err := h(ctx, event)
 	f.mu.Lock()
-	f.billed[name] = Billed{f.billed[name].Invocations + 1, f.billed[name].Duration + time.Since(began)}
+	f.billed[name] = Billed{f.billed[name].Invocations, f.billed[name].Duration + time.Since(began)}
 	f.mu.Unlock()
+	if life.killed() || err == nil && death.AtEnd {
+		return []byte(`{"errorType":"Runtime.ExitError","errorMessage":"signal: killed"}`), "Unhandled", nil
+	}
 	if err != nil {
 		t := reflect.TypeOf(err)
 		if t.Kind() == reflect.Pointer {
@@ -245,7 +258,10 @@ func (c *Cloud) Execute(definitions Definitions, workflow, name, input string, d
 		return nil, err
 	}
 	began, ended := map[string]time.Time{}, map[string]time.Time{}
+	var mu sync.Mutex // branches run side by side
 	stop := states.Subscribe(func(p stepfunctions.Progress) {
+		mu.Lock()
+		defer mu.Unlock()
 		if _, known := began[p.State]; !known {
 			began[p.State] = p.At
 		}
