@@ -100,6 +100,7 @@ always:
 .PHONY: demo
 demo: setup ## export, disaster, restore in the other Region, proof: all on this machine
 	@mkdir -p .build
+	@[ -x .build/demo ] || echo "Compiling the testbed and its AWS clients. That takes some minutes, the first time only."
 	@go build -o .build/demo ./test/demo
 	@assembly=$(ASSEMBLY); \
 	if [ -n "$(FROM)" ]; then \
