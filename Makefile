@@ -55,7 +55,7 @@ setup: node_modules/.package-lock.json .build/modules ## fetch npm packages and 
 
 # npm writes this file last, so its date says whether node_modules is complete.
 node_modules/.package-lock.json: package.json package-lock.json | need-node
-	npm ci --no-audit --no-fund --loglevel=error
+	npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
 
 .build/modules: go.mod go.sum | need-go
