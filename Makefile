@@ -189,7 +189,7 @@ RUNS ?= 20
 faults: setup synth ## exports and imports under drawn faults; RUNS=200, or RUNS=1 SEED=<seed> to replay one
 	@mkdir -p .build
 	@go build -o .build/faults ./test/faults
-	@.build/faults -runs $(RUNS) -seed $(SEED) -into docs/benchmarks.md
+	@.build/faults -runs $(RUNS) -seed $(SEED) -keep .build/faults-kept -into docs/benchmarks.md
 
 # How long each fuzz target runs.
 FUZZTIME ?= 60s

@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/time/rate"
+
+	"cognito-backup/internal/step"
 )
 
 // Category is a request-rate quota category of Cognito; all pools of an
@@ -207,7 +209,6 @@ func (l *Limits) Apply(o *idp.Options) {
 // retryer waits only briefly after a throttled call, because the limiter has
 // lowered the rate already, and longer after anything else.
 func retryer() aws.Retryer {
-	slow := retry.NewExponentialJitterBackoff(5 * time.Second)
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = 30
 		o.RateLimiter = ratelimit.None
@@ -221,7 +222,7 @@ func retryer() aws.Retryer {
 			if IsThrottled(err) {
 				return min(time.Duration(attempt)*50*time.Millisecond, time.Second), nil
 			}
-			return slow.BackoffDelay(attempt, err)
+			return step.Backoff(attempt, err)
 		})
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"time"
@@ -152,17 +153,28 @@ func NewLease(env *Environment, c *Clients) *Lease {
 	return &Lease{API: c.DynamoDB, Table: env.String("TABLE_NAME"), Region: c.Region, Now: time.Now, Sleep: Sleep}
 }
 
-// Retryer is the retryer of every client: ten attempts, at most five seconds
-// apart. The SDK's default gives up after three attempts, and its token bucket
+// Retryer is the retryer of every client: fifteen attempts within some 40
+// seconds. The SDK's default gives up after three attempts, and its token bucket
 // sooner when many calls run side by side, which a throttled table or an
-// outage of a minute would turn into a failed step. It does not multiply the
-// rate at Cognito: the limiters sit inside it, and each attempt pays.
+// outage of half a minute would turn into a failed step. It does not multiply
+// the rate at Cognito: the limiters sit inside it, and each attempt pays.
 func Retryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts = 10
-		o.MaxBackoff = 5 * time.Second
+		o.MaxAttempts = 15
+		o.Backoff = retry.BackoffDelayerFunc(Backoff)
 		o.RateLimiter = ratelimit.None
 	})
+}
+
+// longestBackoff is the longest wait between two attempts.
+const longestBackoff = 5 * time.Second
+
+// Backoff is how long to wait after an attempt that failed: a fifth of a second
+// at most after the first, as most failures are gone at once, and twice as long
+// after each more, up to five seconds. The SDK's own begins with seconds.
+func Backoff(attempt int, _ error) (time.Duration, error) {
+	longest := min(100*time.Millisecond<<min(attempt, 10), longestBackoff)
+	return longest/2 + rand.N(longest/2), nil
 }
 
 // Sleep waits for d or until the context ends.

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,88 +24,115 @@ type campaign struct {
 	verbose  bool
 	assembly string // cloud assembly
 	source   string // module root
+	kept     string // folder that keeps the runs' outcomes; empty for none
 }
 
-// result is what a campaign showed.
+// result is what a run or a campaign showed.
 type result struct {
-	runs, exports, imports int
-	restarted              int            // executions that failed under their faults and were started again
-	records                int            // held against the truth
-	injected               map[string]int // faults by kind
-	troubled               map[string]int // runs by the troubles they had
-	losses, duplicates     int
-	unaccounted            int
-	failures               []string // one for each run that was not clean
-	took                   time.Duration
+	Runs, Exports, Imports int
+	Restarted              int            // executions that failed under their faults and were started again
+	Records                int            // held against the truth
+	Injected               map[string]int // faults by kind
+	Troubled               map[string]int // runs by the troubles they had
+	Losses, Duplicates     int
+	Unaccounted            int
+	Failures               []string      // one for each run that was not clean
+	Took                   time.Duration // all runs, one after the other
 }
 
 func newResult() *result {
-	return &result{injected: map[string]int{}, troubled: map[string]int{}}
+	return &result{Injected: map[string]int{}, Troubled: map[string]int{}}
 }
 
 func (r *result) add(o *result) {
-	r.runs += o.runs
-	r.exports += o.exports
-	r.imports += o.imports
-	r.restarted += o.restarted
-	r.records += o.records
-	r.losses += o.losses
-	r.duplicates += o.duplicates
-	r.unaccounted += o.unaccounted
-	r.failures = append(r.failures, o.failures...)
-	for kind, n := range o.injected {
-		r.injected[kind] += n
+	r.Runs += o.Runs
+	r.Exports += o.Exports
+	r.Imports += o.Imports
+	r.Restarted += o.Restarted
+	r.Records += o.Records
+	r.Losses += o.Losses
+	r.Duplicates += o.Duplicates
+	r.Unaccounted += o.Unaccounted
+	r.Took += o.Took
+	r.Failures = append(r.Failures, o.Failures...)
+	for kind, n := range o.Injected {
+		r.Injected[kind] += n
 	}
-	for trouble, n := range o.troubled {
-		r.troubled[trouble] += n
+	for trouble, n := range o.Troubled {
+		r.Troubled[trouble] += n
 	}
 }
 
-func (r *result) clean() bool { return len(r.failures) == 0 }
+func (r *result) clean() bool { return len(r.Failures) == 0 }
 
 func (c *campaign) carryOut(ctx context.Context, out io.Writer) *result {
-	total, began := newResult(), time.Now()
+	total := newResult()
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(max(1, c.parallel))
 	for i := range c.runs {
 		g.Go(func() error {
+			seed := c.seed + uint64(i)
+			one := c.outcome(ctx, seed)
 			if ctx.Err() != nil {
 				return nil
 			}
-			seed := c.seed + uint64(i)
-			began := time.Now()
-			one := c.run(ctx, seed)
 			mu.Lock()
 			defer mu.Unlock()
 			total.add(one)
-			for _, f := range one.failures {
+			for _, f := range one.Failures {
 				fmt.Fprintf(out, "%s\nreplay: make faults RUNS=1 SEED=%d\n", f, seed)
 			}
 			if c.verbose {
-				fmt.Fprintf(out, "seed %d in %s: %d records, %d executions started again, %s\n", seed, time.Since(began).Round(time.Second), one.records, one.restarted, strings.Join(slices.Sorted(maps.Keys(one.troubled)), ", "))
+				fmt.Fprintf(out, "seed %d in %s: %d records, %d executions started again, %s\n", seed, one.Took.Round(time.Second), one.Records, one.Restarted, strings.Join(slices.Sorted(maps.Keys(one.Troubled)), ", "))
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // the runs' failures are in the result
-	total.took = time.Since(began)
 	return total
+}
+
+// outcome carries out the run of a seed, unless one of the same sources is kept.
+func (c *campaign) outcome(ctx context.Context, seed uint64) *result {
+	one := newResult()
+	file := filepath.Join(c.kept, fmt.Sprintf("%d.json", seed))
+	if c.kept != "" {
+		if b, err := os.ReadFile(file); err == nil && json.Unmarshal(b, one) == nil {
+			return one
+		}
+	}
+	if ctx.Err() != nil {
+		return one
+	}
+	began := time.Now()
+	one = c.run(ctx, seed)
+	one.Took = time.Since(began)
+	if c.kept != "" && ctx.Err() == nil {
+		b, err := json.Marshal(one)
+		if err == nil {
+			err = os.WriteFile(file, b, 0o644)
+		}
+		if err != nil {
+			one.Failures = append(one.Failures, fmt.Sprintf("seed %d: keep the outcome: %v", seed, err))
+		}
+	}
+	return one
 }
 
 // report is the campaign's outcome as Markdown.
 func (r *result) report() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d runs with %d exports and %d imports in %s; %d records held against the truth; %d executions failed under their faults and were started again.\n\n",
-		r.runs, r.exports, r.imports, r.took.Round(time.Second), r.records, r.restarted)
-	fmt.Fprintf(&b, "**%d losses, %d duplicates, %d unaccounted; %d runs not clean.**\n\n", r.losses, r.duplicates, r.unaccounted, len(r.failures))
+	fmt.Fprintf(&b, "%d runs with %d exports and %d imports that took %s one after the other; %d records held against the truth; %d executions failed under their faults and were started again.\n\n",
+		r.Runs, r.Exports, r.Imports, r.Took.Round(time.Second), r.Records, r.Restarted)
+	fmt.Fprintf(&b, "**%d losses, %d duplicates, %d unaccounted; %d runs not clean.**\n\n", r.Losses, r.Duplicates, r.Unaccounted, len(r.Failures))
 	b.WriteString("| fault | injected |\n|---|---:|\n")
-	for _, kind := range slices.Sorted(maps.Keys(r.injected)) {
-		fmt.Fprintf(&b, "| %s | %d |\n", kind, r.injected[kind])
+	for _, kind := range slices.Sorted(maps.Keys(r.Injected)) {
+		fmt.Fprintf(&b, "| %s | %d |\n", kind, r.Injected[kind])
 	}
 	b.WriteString("\n| trouble | runs |\n|---|---:|\n")
-	for _, trouble := range slices.Sorted(maps.Keys(r.troubled)) {
-		fmt.Fprintf(&b, "| %s | %d |\n", trouble, r.troubled[trouble])
+	for _, trouble := range slices.Sorted(maps.Keys(r.Troubled)) {
+		fmt.Fprintf(&b, "| %s | %d |\n", trouble, r.Troubled[trouble])
 	}
 	return b.String()
 }

@@ -15,14 +15,14 @@ func TestShortCampaign(t *testing.T) {
 	var out strings.Builder
 	r := c.carryOut(t.Context(), &out)
 	t.Log(out.String(), r.report())
-	if !r.clean() || r.losses+r.duplicates+r.unaccounted > 0 {
+	if !r.clean() || r.Losses+r.Duplicates+r.Unaccounted > 0 {
 		t.Error("not clean")
 	}
-	if r.runs != c.runs || r.exports < 2*c.runs || r.imports != c.runs || r.records == 0 {
-		t.Errorf("%d runs, %d exports, %d imports, %d records", r.runs, r.exports, r.imports, r.records)
+	if r.Runs != c.runs || r.Exports < 2*c.runs || r.Imports != c.runs || r.Records == 0 {
+		t.Errorf("%d runs, %d exports, %d imports, %d records", r.Runs, r.Exports, r.Imports, r.Records)
 	}
 	injected := 0
-	for _, n := range r.injected {
+	for _, n := range r.Injected {
 		injected += n
 	}
 	if injected == 0 {

@@ -11,10 +11,15 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"cognito-backup/test/figures"
@@ -29,13 +34,22 @@ func main() {
 	flag.Uint64Var(&c.seed, "seed", 1, "seed of the first run; each run's is one more than that of the run before")
 	flag.IntVar(&c.parallel, "parallel", 2, "runs side by side")
 	flag.BoolVar(&c.verbose, "v", false, "say what each run does")
+	kept := flag.String("keep", "", fmt.Sprintf("folder that keeps the outcome of each run of a campaign of %d runs or more, so that one that was ended goes on where it was", worthKeeping))
 	into := flag.String("into", "", fmt.Sprintf("file that keeps the outcome, if there were %d runs or more", worthKeeping))
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *kept != "" && c.runs >= worthKeeping {
+		version, err := sources()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "faults: no outcome is kept:", err)
+		} else if c.kept = filepath.Join(*kept, version); os.MkdirAll(c.kept, 0o755) != nil {
+			c.kept = ""
+		}
+	}
 	result := c.carryOut(ctx, os.Stdout)
 	fmt.Print(result.report())
-	if *into != "" && result.runs >= worthKeeping {
+	if *into != "" && result.Runs >= worthKeeping {
 		text := fmt.Sprintf("`make faults RUNS=%d SEED=%d` on %s:\n\n%s", c.runs, c.seed, figures.Origin(), result.report())
 		if err := figures.Put(*into, "faults", text); err != nil {
 			fmt.Fprintln(os.Stderr, "faults:", err)
@@ -45,4 +59,25 @@ func main() {
 	if !result.clean() {
 		os.Exit(1)
 	}
+}
+
+// sources names what the outcome of a run depends on, if all of it is committed.
+func sources() (string, error) {
+	folders := []string{"internal", "lambdas", "stacks", "test", "go.mod"}
+	changed, err := exec.Command("git", append([]string{"status", "--porcelain", "--"}, folders...)...).Output()
+	if err != nil {
+		return "", err
+	}
+	if len(changed) > 0 {
+		return "", errors.New("there are changes that are not committed")
+	}
+	h := sha256.New()
+	for _, folder := range folders {
+		tree, err := exec.Command("git", "rev-parse", "HEAD:"+folder).Output()
+		if err != nil {
+			return "", err
+		}
+		h.Write(tree)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }

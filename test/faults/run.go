@@ -59,7 +59,7 @@ type run struct {
 func (r *run) count(kind string, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.result.injected[kind] += n
+	r.result.Injected[kind] += n
 }
 
 func (r *run) note(format string, args ...any) {
@@ -69,11 +69,11 @@ func (r *run) note(format string, args ...any) {
 // run carries out the run of a seed.
 func (c *campaign) run(ctx context.Context, seed uint64) *result {
 	r := &run{campaign: c, result: newResult(), truth: map[string]*cognito.Seed{}}
-	r.result.runs = 1
+	r.result.Runs = 1
 	err := r.carryOut(ctx, rand.New(rand.NewPCG(seed, 1)))
 	if err != nil && ctx.Err() == nil {
-		r.result.failures = append(r.result.failures, fmt.Sprintf("seed %d: %v\n  troubles: %s\n  %s", seed, err,
-			strings.Join(slices.Sorted(maps.Keys(r.result.troubled)), ", "), strings.Join(r.notes, "\n  ")))
+		r.result.Failures = append(r.result.Failures, fmt.Sprintf("seed %d: %v\n  troubles: %s\n  %s", seed, err,
+			strings.Join(slices.Sorted(maps.Keys(r.result.Troubled)), ", "), strings.Join(r.notes, "\n  ")))
 	}
 	return r.result
 }
@@ -259,7 +259,7 @@ func (r *run) execute(ctx context.Context, n *rand.Rand, region, workflow string
 		}
 		cause := deref(e.Cause)
 		r.note("%s %s: %s: %s", workflow, e.Status, deref(e.Error), cause[:min(len(cause), 400)])
-		r.result.restarted++
+		r.result.Restarted++
 	}
 	return nil, fmt.Errorf("%s fails without any fault", workflow)
 }
@@ -321,7 +321,7 @@ func (r *run) export(ctx context.Context, n *rand.Rand) error {
 	if err := json.Unmarshal([]byte(*e.Output), &out); err != nil {
 		return err
 	}
-	r.result.exports++
+	r.result.Exports++
 	r.truth[out.RunID] = truth
 	return r.compareRestorePoint(ctx, out.RunID, truth)
 }

@@ -172,7 +172,7 @@ func (r *run) begin(ctx context.Context, n *rand.Rand) {
 	}
 	for _, i := range n.Perm(len(troubles))[:count] {
 		troubles[i].begin(r, n)
-		r.result.troubled[troubles[i].name] = 1
+		r.result.Troubled[troubles[i].name] = 1
 	}
 }
 

@@ -58,20 +58,20 @@ func (r *run) compareRestorePoint(ctx context.Context, id string, truth *cognito
 	if err != nil {
 		return err
 	}
-	r.result.records += len(want)
+	r.result.Records += len(want)
 	for key, content := range want {
 		switch got, there := stored[key]; {
 		case !there:
-			r.result.losses++
+			r.result.Losses++
 			problems = append(problems, fmt.Errorf("%v is not in restore point %s", key, id))
 		case got != content:
-			r.result.losses++
+			r.result.Losses++
 			problems = append(problems, fmt.Errorf("%v in restore point %s is %s, the pool has %s", key, id, got, content))
 		}
 	}
 	for key := range stored {
 		if _, wanted := want[key]; !wanted {
-			r.result.duplicates++
+			r.result.Duplicates++
 			problems = append(problems, fmt.Errorf("%v is in restore point %s and not in the pool", key, id))
 		}
 	}
@@ -170,7 +170,7 @@ func (r *run) restore(ctx context.Context, n *rand.Rand) error {
 	if lagging {
 		r.bed.Replicator().SetLag(50*time.Millisecond, time.Duration(200+n.IntN(2000))*time.Millisecond)
 		r.bed.Replicator().SetReorder(true)
-		r.result.troubled["replica lags and is out of order"] = 1
+		r.result.Troubled["replica lags and is out of order"] = 1
 		if err := r.export(ctx, n); err != nil { // so that there is something to lag
 			return err
 		}
@@ -195,7 +195,7 @@ func (r *run) restore(ctx context.Context, n *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	r.result.imports++
+	r.result.Imports++
 	return r.compareTarget(ctx, e)
 }
 
@@ -218,13 +218,13 @@ func (r *run) compareTarget(ctx context.Context, e *ended) error {
 		return err
 	}
 	found := seed.Compare(truth, after)
-	r.result.records += len(truth.Users) + len(truth.Groups) + found.Memberships.Expected + found.DeferredMemberships
+	r.result.Records += len(truth.Users) + len(truth.Groups) + found.Memberships.Expected + found.DeferredMemberships
 	var problems []error
 	for _, d := range found.Differences {
 		if strings.HasSuffix(d, "not in the source") {
-			r.result.duplicates++
+			r.result.Duplicates++
 		} else {
-			r.result.losses++
+			r.result.Losses++
 		}
 		problems = append(problems, errors.New(d))
 	}
@@ -254,7 +254,7 @@ func (r *run) accounted(ctx context.Context, report *restore.Report, truth *cogn
 	}{{"users", report.Users, len(truth.Users)}, {"groups", report.Groups, len(truth.Groups)}, {"memberships", report.Memberships, memberships}} {
 		sum := kind.Restored + kind.Existing + kind.Deferred + kind.Conflict + kind.Failed + kind.LeftOut
 		if kind.Total != int64(kind.want) || sum != kind.Total {
-			r.result.unaccounted += max(1, kind.want-int(sum))
+			r.result.Unaccounted += max(1, kind.want-int(sum))
 			problems = append(problems, fmt.Errorf("%d %s in the restore point, the report counts %+v", kind.want, kind.name, kind.Counts))
 		}
 	}
@@ -264,7 +264,7 @@ func (r *run) accounted(ctx context.Context, report *restore.Report, truth *cogn
 	}
 	lines, err := csv.NewReader(bytes.NewReader(b)).ReadAll()
 	if err != nil || len(lines) != len(truth.Users)+1 {
-		r.result.unaccounted++
+		r.result.Unaccounted++
 		problems = append(problems, fmt.Errorf("mapping.csv has %d lines for %d users: %v", len(lines)-1, len(truth.Users), err))
 	}
 	return problems
