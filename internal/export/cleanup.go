@@ -228,7 +228,7 @@ func (c *CleanUp) commit(ctx context.Context, s *step.Slice, cursor *cleanUpCurs
 	} else if err := c.forget(ctx, s, h); err != nil {
 		return false, err
 	}
-	return true, c.announce(s, point)
+	return true, c.announce(ctx, s, point)
 }
 
 // part is one part of the keys that the run saw.
@@ -333,8 +333,8 @@ func (c *CleanUp) forget(ctx context.Context, s *step.Slice, h *history) error {
 	return nil
 }
 
-func (c *CleanUp) announce(s *step.Slice, p *backup.RestorePoint) error {
-	slog.Info("restore point committed", step.LogExecution, s.Execution, "restorePoint", p.ID(),
+func (c *CleanUp) announce(ctx context.Context, s *step.Slice, p *backup.RestorePoint) error {
+	slog.InfoContext(ctx, "restore point committed", "restorePoint", p.ID(),
 		"users", p.Users, "groups", p.Groups, "memberships", p.Memberships,
 		"added", p.Added, "changed", p.Changed, "removed", p.Removed, "suspect", p.Suspect)
 	suspect := 0.0
@@ -558,7 +558,7 @@ func (c *CleanUp) remove(ctx context.Context, s *step.Slice, cursor *cleanUpCurs
 		}
 		if len(out.Messages) == 0 {
 			if requeued == maxRequeues {
-				slog.WarnContext(ctx, "removal left to the next export", step.LogExecution, s.Execution, step.LogCount, len(open))
+				slog.WarnContext(ctx, "removal left to the next export", step.LogCount, len(open))
 				return true, c.Metrics.Emit(s.Workflow, map[string]float64{"RemovalsLeft": float64(len(open))})
 			}
 			requeued++

@@ -107,7 +107,7 @@ func (c *Configuration) Run(ctx context.Context, s *step.Slice) (step.Run, error
 	}
 	run := s.Next()
 	run.Count(CountThrottled, c.Limits.Throttled()-before)
-	slog.InfoContext(ctx, "configuration stored", step.LogExecution, s.Execution,
+	slog.InfoContext(ctx, "configuration stored",
 		"clients", len(configuration.Clients), "identityProviders", len(configuration.IdentityProviders))
 	return run, nil
 }
@@ -125,6 +125,6 @@ func (c *Configuration) plan(ctx context.Context, s *step.Slice, configuration *
 		groups, memberships = points[0].Groups, points[0].Memberships
 	}
 	p := NewPlan(users, groups, memberships, c.TPS, c.Slice)
-	slog.InfoContext(ctx, "planned", step.LogExecution, s.Execution, "calls", p.Calls, "seconds", p.Duration.Seconds(), "slices", p.Slices, "events", p.Events)
+	slog.InfoContext(ctx, "planned", "calls", p.Calls, "seconds", p.Duration.Seconds(), "slices", p.Slices, "events", p.Events)
 	return p.Check()
 }

@@ -38,6 +38,18 @@ type Step struct {
 	Now        func() time.Time
 }
 
+// ExecutionOf is the execution that a payload of Handle is about.
+func ExecutionOf(payload json.RawMessage) string {
+	if change, ok := isStatusChange(payload); ok {
+		return change.Detail.ExecutionARN
+	}
+	var event step.Event
+	if json.Unmarshal(payload, &event) != nil {
+		return ""
+	}
+	return event.Execution
+}
+
 // Handle tells people of one run. The payload is a state's event or an event
 // of EventBridge; the answer to a state is its run document, unchanged.
 func (s *Step) Handle(ctx context.Context, payload json.RawMessage) (step.Run, error) {
@@ -52,7 +64,7 @@ func (s *Step) Handle(ctx context.Context, payload json.RawMessage) (step.Run, e
 func (s *Step) handle(ctx context.Context, payload json.RawMessage) (step.Run, error) {
 	if change, ok := isStatusChange(payload); ok {
 		failure := change.failure(ctx, s.Executions, s.Prefix)
-		return step.Run{}, s.send(ctx, change.Detail.ExecutionARN, failure.Message())
+		return step.Run{}, s.send(ctx, failure.Message())
 	}
 	var event step.Event
 	if err := json.Unmarshal(payload, &event); err != nil {
@@ -68,15 +80,15 @@ func (s *Step) handle(ctx context.Context, payload json.RawMessage) (step.Run, e
 	if err != nil {
 		return step.Run{}, err
 	}
-	return event.Run, s.send(ctx, event.Execution, message)
+	return event.Run, s.send(ctx, message)
 }
 
-func (s *Step) send(ctx context.Context, execution string, m Message) error {
+func (s *Step) send(ctx context.Context, m Message) error {
 	sent, err := s.Topic.Send(ctx, m)
 	if err != nil {
 		return err
 	}
-	slog.InfoContext(ctx, "message", step.LogExecution, execution, "sent", sent)
+	slog.InfoContext(ctx, "message", "sent", sent)
 	return nil
 }
 

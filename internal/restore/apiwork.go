@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-
-	"cognito-backup/internal/step"
 )
 
 // apiBatch is how many users are created before it is written down whom: few
@@ -117,7 +115,7 @@ func (a *apiWork) setPasswords(ctx context.Context, batch []int, usable []bool) 
 				return err
 			}
 			if code != "" {
-				slog.WarnContext(gctx, "password refused", step.LogExecution, a.Execution, "code", code)
+				slog.WarnContext(gctx, "password refused", "code", code)
 			}
 			usable[i] = true
 			return nil

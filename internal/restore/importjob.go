@@ -67,7 +67,7 @@ func (w *importer) job(ctx context.Context, f *file) (*jobEnd, error) {
 			}
 			return nil, nil
 		case types.UserImportJobStatusTypeSucceeded, types.UserImportJobStatusTypeFailed, types.UserImportJobStatusTypeStopped:
-			slog.InfoContext(ctx, "import job ended", step.LogExecution, w.Execution, "job", w.cursor.Job, "status", string(j.Status),
+			slog.InfoContext(ctx, "import job ended", "job", w.cursor.Job, "status", string(j.Status),
 				"imported", j.ImportedUsers, "skipped", j.SkippedUsers, "failed", j.FailedUsers)
 			if took := aws.ToTime(j.CompletionDate).Sub(aws.ToTime(j.StartDate)); took > 0 {
 				w.cursor.PerRow = took / time.Duration(f.Rows)
@@ -156,7 +156,7 @@ func (w *importer) startJob(ctx context.Context, f *file, j *types.UserImportJob
 	}
 	err = w.Upload(ctx, aws.ToString(j.PreSignedUrl), body)
 	if refused := new(UploadRefusedError); errors.As(err, &refused) {
-		slog.WarnContext(ctx, "upload refused", step.LogExecution, w.Execution, "status", refused.Status)
+		slog.WarnContext(ctx, "upload refused", "status", refused.Status)
 		return false, nil
 	}
 	if err != nil {
@@ -192,7 +192,7 @@ func (w *importer) withoutJob(ctx context.Context, err error) (*jobEnd, error) {
 		return nil, err
 	}
 	w.cursor.NoCSV = fmt.Sprintf("%s: %s", api.ErrorCode(), api.ErrorMessage())
-	slog.WarnContext(ctx, "no CSV import", step.LogExecution, w.Execution, "code", api.ErrorCode())
+	slog.WarnContext(ctx, "no CSV import", "code", api.ErrorCode())
 	if err := w.put(ctx, w.noCSVKey(), w.cursor.NoCSV); err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func (s *CheckNewUserPool) Run(ctx context.Context, slice *step.Slice) (step.Run
 		return c.wait(ctx)
 	}
 	for _, warning := range slices.Concat(c.plan.Warnings, c.plan.Beforehand) {
-		slog.WarnContext(ctx, "pre-flight", step.LogExecution, slice.Execution, "warning", warning)
+		slog.WarnContext(ctx, "pre-flight", "warning", warning)
 	}
 	next := r.Next()
 	delete(next.Counts, othersImported)
@@ -110,7 +110,7 @@ func (c *checker) wait(ctx context.Context) (step.Run, error) {
 	next, err := c.SaveCursor(ctx, c.cursor)
 	next.WaitSeconds = min(5<<min(c.cursor.Waits, 6), 300)
 	next.Counts[othersImported] = c.busy.ImportedUsers
-	slog.InfoContext(ctx, "an import job of somebody else is active in the target: waiting", step.LogExecution, c.Execution, "job", c.cursor.WaitedFor,
+	slog.InfoContext(ctx, "an import job of somebody else is active in the target: waiting", "job", c.cursor.WaitedFor,
 		"status", string(c.busy.Status), "imported", c.busy.ImportedUsers, "skipped", c.busy.SkippedUsers, "failed", c.busy.FailedUsers, "seconds", next.WaitSeconds)
 	return next, err
 }

@@ -107,8 +107,8 @@ func (a *Aftermath) Handle(ctx context.Context, payload json.RawMessage) {
 	}
 	written, err := ReportUnfinished(ctx, a.Objects, event.Detail.Execution, event.Detail.Status, a.Now().UTC())
 	if err != nil {
-		slog.ErrorContext(ctx, "no report on the unfinished import", step.LogExecution, event.Detail.Execution, step.LogError, err.Error())
+		slog.ErrorContext(ctx, "no report on the unfinished import", step.LogError, err.Error())
 		return
 	}
-	slog.InfoContext(ctx, "report on the unfinished import", step.LogExecution, event.Detail.Execution, "written", written)
+	slog.InfoContext(ctx, "report on the unfinished import", "written", written)
 }

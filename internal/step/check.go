@@ -24,10 +24,11 @@ type CheckStateMachine struct {
 
 // Handle carries out one invocation.
 func (c *CheckStateMachine) Handle(ctx context.Context, event Event) (Run, error) {
+	ctx = LogRun(ctx, event.Execution, event.Step)
 	run, err := c.handle(ctx, event)
 	if err != nil {
 		err = Classify(err)
-		slog.ErrorContext(ctx, "step failed", LogExecution, event.Execution, LogStep, event.Step, LogError, err.Error())
+		slog.ErrorContext(ctx, "step failed", LogError, err.Error())
 	}
 	return run, err
 }
@@ -45,12 +46,12 @@ func (c *CheckStateMachine) handle(ctx context.Context, event Event) (Run, error
 	lease.Workflow = event.Workflow
 	runID, err := lease.Take(ctx, event.Execution, c.UserPoolIDs[event.Workflow], c.Executions)
 	if held := new(HeldError); errors.As(err, &held) && scheduled {
-		slog.InfoContext(ctx, "skipped: another execution is running", LogExecution, event.Execution, "running", held.Execution)
+		slog.InfoContext(ctx, "skipped: another execution is running", "running", held.Execution)
 		return Run{Skipped: true}, c.Metrics.Emit(event.Workflow, map[string]float64{"Skipped": 1})
 	}
 	if err != nil {
 		return Run{}, err
 	}
-	slog.InfoContext(ctx, "lease taken", LogExecution, event.Execution, "run", runID)
+	slog.InfoContext(ctx, "lease taken", "run", runID)
 	return Run{RunID: runID}, nil
 }

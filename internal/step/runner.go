@@ -23,14 +23,6 @@ import (
 	"github.com/google/uuid"
 )
 
-// Keys of log lines; searches rely on them.
-const (
-	LogExecution = "execution"
-	LogStep      = "step"
-	LogCount     = "count"
-	LogError     = "error"
-)
-
 // reserve is how long before the function's own deadline a slice ends at the
 // latest, so that what is under way can be finished and the cursor saved.
 const reserve = 60 * time.Second
@@ -51,10 +43,11 @@ type Runner struct {
 
 // Handle carries out one invocation.
 func (r *Runner) Handle(ctx context.Context, event Event) (Run, error) {
+	ctx = LogRun(ctx, event.Execution, event.Step)
 	run, err := r.handle(ctx, event)
 	if err != nil {
 		err = Classify(err)
-		slog.ErrorContext(ctx, "step failed", LogExecution, event.Execution, LogStep, event.Step, LogError, err.Error())
+		slog.ErrorContext(ctx, "step failed", LogError, err.Error())
 		return Run{}, err
 	}
 	return run, nil
@@ -87,7 +80,7 @@ func (r *Runner) handle(ctx context.Context, event Event) (run Run, err error) {
 	if err != nil {
 		return Run{}, fmt.Errorf("%s: %w", event.Step, err)
 	}
-	slog.InfoContext(ctx, "slice done", LogExecution, event.Execution, LogStep, event.Step,
+	slog.InfoContext(ctx, "slice done",
 		"done", run.Cursor == "", "seconds", r.Now().Sub(started).Seconds(), "counts", run.Counts)
 	return run, nil
 }
@@ -122,7 +115,7 @@ func Main(build func(*Environment, *Clients) Step) {
 func Serve(build func(*Environment, *Clients) any) { serve(build) }
 
 func serve(build func(*Environment, *Clients) any) {
-	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stdout, nil)))
+	slog.SetDefault(slog.New(runHandler{slog.NewJSONHandler(os.Stdout, nil)}))
 	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithRetryer(Retryer),
 		config.WithAPIOptions([]func(*middleware.Stack) error{guardWrites}), config.WithHTTPClient(
 			awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = connections })))

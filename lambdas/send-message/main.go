@@ -34,6 +34,7 @@ func main() {
 		}
 		aftermath := &restore.Aftermath{Objects: c.Objects, Now: time.Now}
 		return func(ctx context.Context, payload json.RawMessage) (step.Run, error) {
+			ctx = step.LogRun(ctx, notify.ExecutionOf(payload), "SendMessage")
 			run, err := s.Handle(ctx, payload)
 			aftermath.Handle(ctx, payload) // after the message, which matters more
 			return run, err

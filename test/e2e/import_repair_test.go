@@ -35,6 +35,18 @@ func (b *importBed) reaches(arn, state string) {
 	b.t.Fatalf("%s has not come to %s", arn, state)
 }
 
+// hesitate lets the first call of each step of an import take so long that the
+// lease is asked again before anything is written, and verification's listing
+// so long that the target can be tampered with.
+func (b *importBed) hesitate() {
+	for function, operation := range map[string]string{
+		"*check-new-user-pool": "DescribeUserPool", "*scan-table": "Scan", "*import-users": "ReceiveMessage", "*update-users": "ReceiveMessage",
+	} {
+		b.Faults().Add(faults.Rule{Kind: faults.Delay, Region: b.there, Operation: operation, Function: function, Count: 1, Delay: 1200 * time.Millisecond})
+	}
+	b.Faults().Add(faults.Rule{Kind: faults.Delay, Region: b.there, Operation: "ListUsers", Function: "*verify-import", Count: 1, Delay: 3 * time.Second})
+}
+
 // TestVerificationFindsWhatIsWrong changes the target by hand before it is
 // verified: what a restore adds is added again, an attribute that somebody
 // changed is reported, and left alone.
@@ -59,8 +71,7 @@ func TestVerificationFindsWhatIsWrong(t *testing.T) {
 			changed = u
 		}
 	}
-	// Verification's listing waits while the pool is tampered with.
-	b.Faults().Add(faults.Rule{Kind: faults.Delay, Operation: "ListUsers", Function: "*verify-import", Count: 1, Delay: 3 * time.Second})
+	b.hesitate()
 	arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
 	b.reaches(arn, "VerifyImport")
 	must := func(err error) {

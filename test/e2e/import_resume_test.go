@@ -130,6 +130,7 @@ func (b *importBed) accounted(stopped execution) {
 func TestRaceForAName(t *testing.T) {
 	t.Parallel()
 	b := exported(t, seed.Pool(seed.Options{Users: 100, Groups: 6, Seed: 12}), slow...)
+	b.there = b.primary
 	pool := b.target()
 	api := b.cognito(b.there)
 	client, err := api.CreateUserPoolClient(t.Context(), &idp.CreateUserPoolClientInput{UserPoolId: &pool, ClientName: aws.String("app")})

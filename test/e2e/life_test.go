@@ -61,13 +61,16 @@ func TestLifeInOneRegion(t *testing.T) {
 		}
 	}
 	// One of those restored vanishes again, before the import looks after them.
-	b.Faults().Add(faults.Rule{Kind: faults.Delay, Operation: "ListUsers", Function: "*verify-import", Count: 1, Delay: 3 * time.Second})
+	b.hesitate()
 	arn = b.begin(b.primary, "ImportWorkflow", input(b.pool, map[string]any{"Mode": "MISSING_ONLY"}))
 	b.reaches(arn, "VerifyImport")
 	b.cognito(b.primary).deleteUser(b.pool, lost[1])
 	e := b.await(b.primary, arn)
 	if e.Status != types.ExecutionStatusSucceeded {
 		b.fail(e)
+	}
+	if err := b.Faults().VerifyAllExercised(); err != nil {
+		t.Error(err)
 	}
 	r := b.results(b.pool, e)
 	if !r.report.Verified || r.report.Users.Restored != int64(len(lost)) {
@@ -87,6 +90,7 @@ func TestLifeInOneRegion(t *testing.T) {
 	b.verify(newest, b.bed.source())
 	b.onlyNeeded(newest)
 	b.watched(b.primary, "ExportWorkflow", "ImportWorkflow")
+	b.logged()
 }
 
 // scheduled waits for the export that the schedule starts when it is created.

@@ -213,3 +213,31 @@ func dashboardMetrics(t *testing.T, body string) []string {
 	}
 	return found
 }
+
+// logged checks that functions log JSON lines that name the execution and the
+// step they are about, so that all of one run can be found.
+func (b *bed) logged() {
+	b.t.Helper()
+	n := 0
+	for function, lines := range b.AllLogs() {
+		for _, line := range lines {
+			var entry map[string]any
+			if err := json.Unmarshal([]byte(line), &entry); err != nil {
+				b.t.Errorf("%s logs no JSON: %s", function, line)
+				continue
+			}
+			if entry["_aws"] != nil {
+				continue // metrics have dimensions instead
+			}
+			n++
+			for _, key := range []string{"time", "level", "msg", "execution", "step"} {
+				if entry[key] == nil || entry[key] == "" {
+					b.t.Errorf("%s logs a line without %s: %s", function, key, line)
+				}
+			}
+		}
+	}
+	if n < 10 {
+		b.t.Errorf("only %d lines were logged", n)
+	}
+}
