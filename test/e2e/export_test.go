@@ -97,9 +97,9 @@ func (b *bed) source() *cognito.Seed {
 	return s
 }
 
-// hesitate lets the first call of each step of an export take so long that the
+// slowExport lets the first call of each step of an export take so long that the
 // lease is asked again before anything is written.
-func (b *bed) hesitate() {
+func (b *bed) slowExport() {
 	for function, operation := range map[string]string{
 		"*check-user-pool-config": "DescribeUserPool", "*export-users": "ListUsers", "*list-groups": "ListGroups",
 		"*export-group-members": "ListUsersInGroup", "*clean-up-backup-table": "Scan",
@@ -112,7 +112,7 @@ func TestUnchangedPoolCausesNoWrites(t *testing.T) {
 	t.Parallel()
 	b := start(t, seed.Pool(seed.Options{Users: 2000, Groups: 20, Seed: 3}), fast)
 	b.unhurried()
-	b.hesitate()
+	b.slowExport()
 	b.verify(b.export("{}"), b.source())
 	b.DynamoDB(b.primary).ResetStats()
 	b.export("{}")

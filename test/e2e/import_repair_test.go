@@ -35,10 +35,10 @@ func (b *importBed) reaches(arn, state string) {
 	b.t.Fatalf("%s has not come to %s", arn, state)
 }
 
-// hesitate lets the first call of each step of an import take so long that the
+// slowImport lets the first call of each step of an import take so long that the
 // lease is asked again before anything is written, and verification's listing
 // so long that the target can be tampered with.
-func (b *importBed) hesitate() {
+func (b *importBed) slowImport() {
 	for function, operation := range map[string]string{
 		"*check-new-user-pool": "DescribeUserPool", "*scan-table": "Scan", "*import-users": "ReceiveMessage", "*update-users": "ReceiveMessage",
 	} {
@@ -71,7 +71,7 @@ func TestVerificationFindsWhatIsWrong(t *testing.T) {
 			changed = u
 		}
 	}
-	b.hesitate()
+	b.slowImport()
 	arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
 	b.reaches(arn, "VerifyImport")
 	must := func(err error) {

@@ -61,7 +61,7 @@ func TestLifeInOneRegion(t *testing.T) {
 		}
 	}
 	// One of those restored vanishes again, before the import looks after them.
-	b.hesitate()
+	b.slowImport()
 	arn = b.begin(b.primary, "ImportWorkflow", input(b.pool, map[string]any{"Mode": "MISSING_ONLY"}))
 	b.reaches(arn, "VerifyImport")
 	b.cognito(b.primary).deleteUser(b.pool, lost[1])
