@@ -87,6 +87,7 @@ func loadHashes(ctx context.Context, s *step.Slice, folder string, part, parts i
 		return nil, err
 	}
 	set := make(hashSet, 0, expected/int64(parts)*21/20+seenFlush) // parts differ a little
+	step.Hold(cap(set) * len(keyHash{}))
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(seenReaders)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cognito-backup/internal/pool"
+	"cognito-backup/internal/step"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -27,11 +28,8 @@ type census struct {
 	round  int    // whose chunks it stands for
 	chunks []int32
 	people []person
-	index  []ref // claims, by hash
-	fresh  []ref // claims learned since the index was sorted
-	held   []ref // names that only one user can have, by hash
-	made   []ref // names of users whom this import created, by hash
-	maybe  []ref // names of users whom an import that was stopped was creating, by hash
+	refs   []ref // by hash and person, each pair once
+	fresh  []ref // noted since refs was sorted
 	since  time.Time
 
 	linkSets map[uint32][]uint64 // hashes of linked identities
@@ -113,11 +111,36 @@ func statusOf(s string) status { return status(max(0, slices.Index(statuses, s))
 
 func (s status) String() string { return statuses[s] }
 
-// ref leads from a hash to a person.
+// ref leads from the hash of a value to a person. One value often stands for
+// several things: a username is a claim, and the name that only one can have.
 type ref struct {
 	hash   uint64
 	person uint32
-	proof  Proof
+	as     role
+}
+
+// role is what a value is to a person: a bit for each proof that it may be, and
+// those below.
+type role uint16
+
+const (
+	held  role = 1 << (iota + 8) // a name that only one user can have
+	made                         // the name of a user whom this import created
+	maybe                        // the name of a user whom an import that was stopped was creating
+)
+
+// anyProof is the roles of claims.
+const anyProof = held - 1
+
+func (p Proof) role() role { return 1 << p }
+
+// proofs are the proofs among the roles, strongest first.
+func (r role) proofs(do func(Proof)) {
+	for p := ProofSub; p.role() < held; p++ {
+		if r&p.role() != 0 {
+			do(p)
+		}
+	}
 }
 
 // hash is 8 bytes that stand for a value. They depend on a key that nobody
@@ -148,25 +171,40 @@ func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen) (*census, err
 			c.groups = append(c.groups, g)
 		}
 	}
+	// As large as they will be, so that growing leaves no copies behind.
+	c.people, c.wants = make([]person, 0, frozen.Stats.Users), make([]uint64, 0, frozen.Stats.Memberships)
 	err := r.eachChunk(ctx, c.round, frozen.Chunks, func(_ string, chunk *chunk) error {
 		c.chunks = append(c.chunks, int32(len(c.people)))
 		for i := range chunk.Entries {
 			c.add(&chunk.Entries[i])
+		}
+		if len(c.chunks) == 1 {
+			c.refs = slices.Grow(c.refs, len(c.refs)*int(frozen.Stats.Users)/max(1, len(c.people)))
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	step.Hold(c.size())
 	slices.Sort(c.wants)
 	c.sort()
 	c.asked, c.failed, c.seen = newBitset(len(c.wants)), newBitset(len(c.wants)), newBitset(len(c.wants))
 	return c, nil
 }
 
+// ahead is how many chunks are read at once: each is a megabyte or more until
+// it has been dealt with.
+const ahead = 4
+
+// size is about how many bytes the census takes, with the order by sub.
+func (c *census) size() int {
+	const person, ref, want, place = 32, 16, 8, 4
+	return cap(c.people)*(person+place) + cap(c.refs)*ref + cap(c.wants)*want
+}
+
 // eachChunk reads the chunks of a round in order, several ahead.
 func (r run) eachChunk(ctx context.Context, round, count int, do func(name string, c *chunk) error) error {
-	const ahead = 16
 	for from := 1; from <= count; from += ahead {
 		batch := make([]chunk, min(ahead, count-from+1))
 		g, gctx := errgroup.WithContext(ctx)
@@ -198,12 +236,23 @@ func (c *census) add(e *Entry) {
 	if e.NewSub != "" {
 		p.has |= recorded
 	}
+	first := len(c.refs)
+	refer := func(value string, as role) {
+		hash := c.hash(value)
+		for at := first; at < len(c.refs); at++ {
+			if c.refs[at].hash == hash {
+				c.refs[at].as |= as
+				return
+			}
+		}
+		c.refs = append(c.refs, ref{hash, i, as})
+	}
 	for _, claim := range c.rules.claims(&e.User, e.NewSub) {
-		c.index = append(c.index, ref{c.hash(claim.Value), i, claim.Proof})
+		refer(claim.Value, claim.Proof.role())
 	}
 	if e.User.Status != pool.ExternalProvider {
 		for _, name := range c.rules.names(&e.User, c.rules.signInName(&e.User)) {
-			c.held = append(c.held, ref{c.hash(name), i, NoProof})
+			refer(name, held)
 		}
 	}
 	for _, name := range e.Groups {
@@ -217,22 +266,45 @@ func (c *census) add(e *Entry) {
 	c.people = append(c.people, p)
 }
 
-// sort makes what was added searchable.
-func (c *census) sort() {
-	c.index, c.fresh = append(c.index, c.fresh...), nil
-	byHash := func(a, b ref) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.person, b.person)) }
-	slices.SortFunc(c.index, byHash)
-	slices.SortFunc(c.held, byHash)
-	slices.SortFunc(c.made, byHash)
-	slices.SortFunc(c.maybe, byHash)
+// note adds a role to a value of a person. It counts from the next sort on.
+func (c *census) note(value string, person uint32, as role) {
+	r := ref{c.hash(value), person, as}
+	if at, known := slices.BinarySearchFunc(c.refs, r, ref.compare); known {
+		c.refs[at].as |= as
+		return
+	}
+	c.fresh = append(c.fresh, r)
 }
 
-// find calls do for every reference to the value.
-func (c *census) find(refs []ref, value string, do func(ref)) {
+func (r ref) compare(o ref) int {
+	return cmp.Or(cmp.Compare(r.hash, o.hash), cmp.Compare(r.person, o.person))
+}
+
+// sort makes what was added searchable.
+func (c *census) sort() {
+	c.refs, c.fresh = append(c.refs, c.fresh...), nil
+	slices.SortFunc(c.refs, ref.compare)
+	n := 0
+	for _, r := range c.refs {
+		if n > 0 && c.refs[n-1].compare(r) == 0 {
+			c.refs[n-1].as |= r.as
+			continue
+		}
+		c.refs[n] = r
+		n++
+	}
+	c.refs = c.refs[:n]
+}
+
+// find calls do for every person to whom the value is any of the roles, and
+// with which of them.
+func (c *census) find(value string, as role, do func(person uint32, as role)) {
 	hash := c.hash(value)
-	i, _ := slices.BinarySearchFunc(refs, hash, func(r ref, h uint64) int { return cmp.Compare(r.hash, h) })
-	for ; i < len(refs) && refs[i].hash == hash; i++ {
-		do(refs[i])
+	i, _ := slices.BinarySearchFunc(c.refs, hash, func(r ref, h uint64) int { return cmp.Compare(r.hash, h) })
+	for ; i < len(c.refs) && c.refs[i].hash == hash; i++ {
+		if is := c.refs[i].as & as; is != 0 {
+			do(c.refs[i].person, is)
+		}
 	}
 }
 
@@ -240,11 +312,7 @@ func (c *census) find(refs []ref, value string, do func(ref)) {
 func (c *census) bySub(sub string) (uint32, bool) {
 	var person uint32
 	var found bool
-	c.find(c.index, "sub:"+sub, func(r ref) {
-		if r.proof == ProofSub {
-			person, found = r.person, true
-		}
-	})
+	c.find("sub:"+sub, ProofSub.role(), func(p uint32, _ role) { person, found = p, true })
 	return person, found
 }
 
@@ -273,30 +341,35 @@ func (c *census) fingerprint(attributes map[string]string) uint64 {
 
 // observe records a user of the target and says which person it is, if any.
 func (c *census) observe(u *pool.User) (uint32, bool) {
-	best := ref{proof: NoProof}
+	var best struct {
+		person uint32
+		proof  Proof
+	}
 	var rivals []uint32 // those whom u proves to be as well as best
-	better := func(r ref) {
+	better := func(person uint32, proof Proof) {
 		switch {
-		case best.proof == NoProof || r.proof < best.proof:
-			best, rivals = r, nil
-		case r.proof == best.proof && r.person != best.person:
-			rivals = append(rivals, r.person)
+		case best.proof == NoProof || proof < best.proof:
+			best.person, best.proof, rivals = person, proof, nil
+		case proof == best.proof && person != best.person:
+			rivals = append(rivals, person)
 		}
 	}
 	for _, proof := range c.rules.proofs(u) {
-		c.find(c.index, proof.Value, better)
+		c.find(proof.Value, anyProof, func(person uint32, as role) {
+			as.proofs(func(p Proof) { better(person, p) })
+		})
 	}
 	if u.Status != pool.ExternalProvider {
 		for _, name := range c.rules.names(u, u.Username) {
-			c.find(c.made, name, better)
-			c.find(c.maybe, name, func(r ref) {
-				if reachableByImportOnly(u, c.since) && c.fingerprint(c.rules.comparable(u)) == c.people[r.person].print {
-					better(r)
+			c.find(name, made, func(person uint32, _ role) { better(person, ProofRecorded) })
+			c.find(name, maybe, func(person uint32, _ role) {
+				if reachableByImportOnly(u, c.since) && c.fingerprint(c.rules.comparable(u)) == c.people[person].print {
+					better(person, ProofRecorded)
 				}
 			})
 		}
 	}
-	matched := best.proof != NoProof && len(rivals) == 0 && c.claim(best, u)
+	matched := best.proof != NoProof && len(rivals) == 0 && c.claim(best.person, best.proof, u)
 	if len(rivals) > 0 { // somebody must decide who of them it is
 		for _, person := range append(rivals, best.person) {
 			if p := &c.people[person]; p.proof == NoProof || p.proof >= best.proof {
@@ -306,11 +379,11 @@ func (c *census) observe(u *pool.User) (uint32, bool) {
 	}
 	if u.Status != pool.ExternalProvider {
 		for _, name := range c.rules.names(u, u.Username) {
-			c.find(c.held, name, func(r ref) {
-				if !matched || r.person != best.person {
-					c.people[r.person].saw |= sawTaken
+			c.find(name, held, func(person uint32, _ role) {
+				if !matched || person != best.person {
+					c.people[person].saw |= sawTaken
 					if c.takenBy != nil && len(c.takenBy) < maxRecords {
-						c.takenBy[r.person] = u.Sub
+						c.takenBy[person] = u.Sub
 					}
 				}
 			})
@@ -320,27 +393,27 @@ func (c *census) observe(u *pool.User) (uint32, bool) {
 }
 
 // claim gives the person to the user of the target who proves it best.
-func (c *census) claim(r ref, u *pool.User) bool {
-	p := &c.people[r.person]
+func (c *census) claim(person uint32, proof Proof, u *pool.User) bool {
+	p := &c.people[person]
 	sub := packSub(u.Sub)
 	if p.proof != NoProof && p.sub != sub {
-		if r.proof > p.proof {
+		if proof > p.proof {
 			return false
 		}
-		if r.proof == p.proof {
+		if proof == p.proof {
 			p.saw |= sawTwice
 			return false
 		}
 	}
 	keep := p.saw & (sawTaken | sawTwice)
-	p.observation = observation{sub: sub, proof: r.proof, state: statusOf(u.Status), saw: keep}
+	p.observation = observation{sub: sub, proof: proof, state: statusOf(u.Status), saw: keep}
 	if u.Enabled {
 		p.saw |= sawEnabled
 	}
 	if c.fingerprint(c.rules.comparable(u)) == p.print {
 		p.saw |= sawSame
 	}
-	if !p.has.is(linked) || c.linkedAll(r.person, u) {
+	if !p.has.is(linked) || c.linkedAll(person, u) {
 		p.saw |= sawLinks
 	}
 	return true

@@ -1,10 +1,11 @@
 package restore
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/gob"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
@@ -277,49 +278,101 @@ func (c *comparison) person(sub string) (uint32, bool) {
 	return c.subs[i], true
 }
 
-// observed is what is kept of a census between slices.
-type observed struct {
-	People []byte // 19 bytes each
-	Seen   bitset
-}
-
+// observationSize is how much is kept of a person between slices.
 const observationSize = 16 + 3
 
 // observedPart is how much of it one object holds: the lease leaves a write
-// some seconds.
-const observedPart = 8 << 20
+// some seconds, and memory holds one at a time.
+const observedPart = 4 << 20
 
 func observedKey(key string, part int) string { return fmt.Sprintf("%s.%d", key, part) }
 
-// save keeps what was observed so far.
-func (c *comparison) save(ctx context.Context) error {
-	o := observed{People: make([]byte, 0, observationSize*len(c.census.people)), Seen: c.census.seen}
-	for i := range c.census.people {
-		p := &c.census.people[i]
-		o.People = append(o.People, p.sub[:]...)
-		o.People = append(o.People, byte(p.proof), byte(p.state), byte(p.saw))
+// partWriter writes objects of that size one after the other.
+type partWriter struct {
+	put   func(part int, b []byte) error
+	b     []byte
+	parts int
+}
+
+func (w *partWriter) Write(p []byte) (int, error) {
+	w.b = append(w.b, p...)
+	for len(w.b) >= observedPart {
+		if err := w.flush(observedPart); err != nil {
+			return 0, err
+		}
 	}
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	if err := gob.NewEncoder(z).Encode(o); err != nil {
-		return fmt.Errorf("encode observations: %w", err)
-	}
-	if err := z.Close(); err != nil {
-		return fmt.Errorf("encode observations: %w", err)
-	}
-	key := c.Prefix() + "verify/" + c.Invocation() + ".bin"
-	parts := slices.Collect(slices.Chunk(b.Bytes(), observedPart))
-	g, gctx := limited(ctx, 4)
-	for i, part := range parts {
-		g.Go(func() error {
-			return c.Objects.PutBytes(gctx, observedKey(key, i), "application/octet-stream", part)
-		})
-	}
-	if err := g.Wait(); err != nil {
+	return len(p), nil
+}
+
+func (w *partWriter) flush(n int) error {
+	if err := w.put(w.parts, w.b[:n]); err != nil {
 		return err
 	}
-	c.at.Observed, c.at.Parts = key, len(parts)
+	w.parts++
+	w.b = w.b[:copy(w.b, w.b[n:])]
 	return nil
+}
+
+// partReader reads them again.
+type partReader struct {
+	get   func(part int) ([]byte, error)
+	parts int
+	next  int
+	b     []byte
+}
+
+func (r *partReader) Read(p []byte) (int, error) {
+	for len(r.b) == 0 {
+		if r.next == r.parts {
+			return 0, io.EOF
+		}
+		var err error
+		if r.b, err = r.get(r.next); err != nil {
+			return 0, err
+		}
+		r.next++
+	}
+	n := copy(p, r.b)
+	r.b = r.b[n:]
+	return n, nil
+}
+
+// save keeps what was observed so far.
+func (c *comparison) save(ctx context.Context) error {
+	key := c.Prefix() + "verify/" + c.Invocation() + ".bin"
+	parts := &partWriter{put: func(part int, b []byte) error {
+		return c.Objects.PutBytes(ctx, observedKey(key, part), "application/octet-stream", b)
+	}}
+	z := gzip.NewWriter(parts)
+	err := c.census.writeObserved(z)
+	if err == nil {
+		err = z.Close()
+	}
+	if err == nil {
+		err = parts.flush(len(parts.b))
+	}
+	if err != nil {
+		return fmt.Errorf("keep observations: %w", err)
+	}
+	c.at.Observed, c.at.Parts = key, parts.parts
+	return nil
+}
+
+// writeObserved writes how many people and words of seen there are, and all of
+// them.
+func (c *census) writeObserved(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	record := binary.BigEndian.AppendUint64(nil, uint64(len(c.people)))
+	b.Write(binary.BigEndian.AppendUint64(record, uint64(len(c.seen)))) // a bufio.Writer keeps its error for Flush
+	for i := range c.people {
+		p := &c.people[i]
+		record = append(append(record[:0], p.sub[:]...), byte(p.proof), byte(p.state), byte(p.saw))
+		b.Write(record)
+	}
+	for _, word := range c.seen {
+		b.Write(binary.BigEndian.AppendUint64(record[:0], word))
+	}
+	return b.Flush()
 }
 
 // restore brings back what earlier slices observed.
@@ -327,34 +380,41 @@ func (c *comparison) restore(ctx context.Context) error {
 	if c.at.Observed == "" {
 		return nil
 	}
-	parts := make([][]byte, c.at.Parts)
-	g, gctx := limited(ctx, 4)
-	for i := range parts {
-		g.Go(func() (err error) {
-			parts[i], err = c.Objects.GetBytes(gctx, observedKey(c.at.Observed, i))
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	b := bytes.Join(parts, nil)
-	var o observed
-	z, err := gzip.NewReader(bytes.NewReader(b))
+	z, err := gzip.NewReader(&partReader{parts: c.at.Parts, get: func(part int) ([]byte, error) {
+		return c.Objects.GetBytes(ctx, observedKey(c.at.Observed, part))
+	}})
 	if err == nil {
-		err = gob.NewDecoder(io.Reader(z)).Decode(&o)
-	}
-	if err == nil && (len(o.People) != observationSize*len(c.census.people) || len(o.Seen) != len(c.census.seen)) {
-		err = fmt.Errorf("they are of %d users, not %d", len(o.People)/observationSize, len(c.census.people))
+		err = c.census.readObserved(z)
 	}
 	if err != nil {
-		return fmt.Errorf("decode observations: %w", err)
+		return fmt.Errorf("read observations: %w", err)
 	}
-	c.census.seen = o.Seen
-	for i := range c.census.people {
-		p, raw := &c.census.people[i], o.People[i*observationSize:]
-		copy(p.sub[:], raw)
-		p.proof, p.state, p.saw = Proof(raw[16]), status(raw[17]), sighting(raw[18])
+	return nil
+}
+
+func (c *census) readObserved(r io.Reader) error {
+	b := bufio.NewReader(r)
+	var record [observationSize]byte
+	if _, err := io.ReadFull(b, record[:16]); err != nil {
+		return err
+	}
+	people, words := binary.BigEndian.Uint64(record[:]), binary.BigEndian.Uint64(record[8:])
+	if people != uint64(len(c.people)) || words != uint64(len(c.seen)) {
+		return fmt.Errorf("they are of %d users, not %d", people, len(c.people))
+	}
+	for i := range c.people {
+		if _, err := io.ReadFull(b, record[:]); err != nil {
+			return err
+		}
+		p := &c.people[i]
+		copy(p.sub[:], record[:])
+		p.proof, p.state, p.saw = Proof(record[16]), status(record[17]), sighting(record[18])
+	}
+	for i := range c.seen {
+		if _, err := io.ReadFull(b, record[:8]); err != nil {
+			return err
+		}
+		c.seen[i] = binary.BigEndian.Uint64(record[:])
 	}
 	return nil
 }

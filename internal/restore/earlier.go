@@ -70,12 +70,12 @@ func (r run) earlierChunk(ctx context.Context, c *census, name string) error {
 func (c *census) begun(person uint32, e *Entry, u *userResult) {
 	switch {
 	case u.Outcome == Restored && u.Sub != "":
-		c.fresh = append(c.fresh, ref{c.hash("sub:" + u.Sub), person, ProofRecorded})
+		c.note("sub:"+u.Sub, person, ProofRecorded.role())
 	case u.Outcome == Restored || u.Outcome == "":
 		// By name, and only as long as nobody else can have reached the state: much
 		// may have happened since that import was stopped.
 		for _, name := range c.rules.names(&e.User, c.rules.signInName(&e.User)) {
-			c.maybe = append(c.maybe, ref{c.hash(name), person, ProofRecorded})
+			c.note(name, person, maybe)
 		}
 	default:
 		return

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"crypto/rand"
+	"fmt"
 	"testing"
 	"time"
 
@@ -198,5 +199,29 @@ func TestPackSub(t *testing.T) {
 	}
 	if unpackSub([16]byte{}) != "" {
 		t.Error("no sub is no text")
+	}
+}
+
+// TestCensusSize: a census of a million users with one membership each, with
+// what the import noted of them, takes less than 80 bytes for each.
+func TestCensusSize(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a million users")
+	}
+	const users = 1_000_000
+	c := testCensus(testRules())
+	c.groupNo["staff"] = 0
+	c.people, c.wants, c.refs = make([]person, 0, users), make([]uint64, 0, users), make([]ref, 0, 2*users)
+	e := Entry{User: user(pool.Confirmed, "al", "email=a@b.c", "email_verified=true"), Groups: []string{"staff"}}
+	for i := range users {
+		e.User.Sub, e.User.Username = fmt.Sprintf("%08x-0000-4000-8000-000000000000", i), fmt.Sprintf("user-%d", i)
+		c.add(&e)
+	}
+	c.sort()
+	for i := range uint32(users) {
+		c.note(fmt.Sprintf("username:user-%d", i), i, made)
+	}
+	if have := c.size() / users; have >= 80 || len(c.fresh) > 0 || len(c.refs) > 2*users {
+		t.Errorf("%d bytes a user, %d references, %d besides", have, len(c.refs), len(c.fresh))
 	}
 }

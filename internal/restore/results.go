@@ -33,7 +33,6 @@ func (r run) learn(ctx context.Context, c *census, rounds int) error {
 }
 
 func (r run) learnRound(ctx context.Context, c *census, n, count int) error {
-	const ahead = 16
 	for from := 1; from <= count; from += ahead {
 		batch := make([]judged, min(ahead, count-from+1))
 		g, gctx := errgroup.WithContext(ctx)
@@ -92,7 +91,7 @@ func (c *census) request(person uint32, e *Entry) {
 		p.has |= whole
 	}
 	if e.Present != nil { // proved when the chunk was made; what proved it may have changed since
-		c.fresh = append(c.fresh, ref{c.hash("sub:" + e.Present.Sub), person, ProofRecorded})
+		c.note("sub:"+e.Present.Sub, person, ProofRecorded.role())
 	}
 	for _, name := range e.Groups {
 		if g, known := c.group(name); known {
@@ -123,16 +122,16 @@ func (c *census) outcome(person uint32, e *Entry, u *userResult) {
 			c.byReason[u.Reason]++
 		}
 		if u.Sub != "" {
-			c.fresh = append(c.fresh, ref{c.hash("sub:" + u.Sub), person, ProofRecorded})
+			c.note("sub:"+u.Sub, person, ProofRecorded.role())
 		} else {
 			for _, name := range c.rules.names(&e.User, u.Username) {
-				c.made = append(c.made, ref{c.hash(name), person, ProofRecorded})
+				c.note(name, person, made)
 			}
 		}
 	case Existing:
 		p.has |= existing
 		if u.Sub != "" {
-			c.fresh = append(c.fresh, ref{c.hash("sub:" + u.Sub), person, ProofRecorded})
+			c.note("sub:"+u.Sub, person, ProofRecorded.role())
 		}
 	case Conflict:
 		if u.Detail != "" { // else nobody is known to hold the name: another round tries again

@@ -76,6 +76,7 @@ func (r *Runner) handle(ctx context.Context, event Event) (run Run, err error) {
 		defer func() { err = errors.Join(err, holder.Leave(context.WithoutCancel(ctx))) }()
 		ctx = withHolder(ctx, holder)
 	}
+	defer Hold(0)
 	run, err = r.Step.Run(ctx, s)
 	if err != nil {
 		return Run{}, fmt.Errorf("%s: %w", event.Step, err)
@@ -116,6 +117,8 @@ func Serve(build func(*Environment, *Clients) any) { serve(build) }
 
 func serve(build func(*Environment, *Clients) any) {
 	slog.SetDefault(slog.New(runHandler{slog.NewJSONHandler(os.Stdout, nil)}))
+	alone.Store(true)
+	Hold(0)
 	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithRetryer(Retryer),
 		config.WithAPIOptions([]func(*middleware.Stack) error{guardWrites}), config.WithHTTPClient(
 			awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = connections })))
