@@ -221,10 +221,10 @@ func TestStoppers(t *testing.T) {
 		`the table in this Region holds no restore point of us-east-1_Source; run the ExportWorkflow first, wait for replication, or start with "AllowIncomplete": true to restore what is readable`: func(w *preflightWorld) {
 			w.none = true
 		},
-		`every restore point is suspect: many users had vanished before it; accept that with {"AcceptMassDeletion": true} as the ExportWorkflow's input if it was meant, and start again; restore points ended at 2026-11-22T09:01:00.000Z (suspect)`: func(w *preflightWorld) {
+		`every restore point is suspect: many users had vanished before it; accept that with {"AcceptMassDeletion": true} as the ExportWorkflow's input if it was meant, and start again, or give exactly the time of one of them as RestorePoint; restore points ended at 2026-11-22T09:01:00.000Z (suspect)`: func(w *preflightWorld) {
 			w.suspect = true
 		},
-		"no trustworthy restore point had ended by 2026-11-21T00:00:00.000Z; restore points ended at 2026-11-22T09:01:00.000Z; choose a later RestorePoint": func(w *preflightWorld) {
+		"no trustworthy restore point had ended by 2026-11-21T00:00:00.000Z; restore points ended at 2026-11-22T09:01:00.000Z; choose a later RestorePoint, or exactly the time of a suspect one": func(w *preflightWorld) {
 			w.in = `, "RestorePoint": "2026-11-21T00:00:00Z"`
 		},
 		"Users names the object lists/a, which the bucket bucket does not have; upload the list there first": func(w *preflightWorld) {
