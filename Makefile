@@ -87,7 +87,9 @@ synth: $(ASSEMBLY)/.synthesized ## synthesize the templates into cdk.out
 # Only when sources or context changed: what somebody edits under cdk.out by
 # hand stays, and demo and tests run it.
 $(ASSEMBLY)/.synthesized: $(stack_sources) cdk.json go.mod go.sum dist/.built .build/context$(subst /,-,$(ASSEMBLY)) | setup
-	$(cdk) synth --quiet --output $(ASSEMBLY) $(CONTEXT) >/dev/null
+	@echo "synthesizing the templates into $(ASSEMBLY)"
+	@$(cdk) synth --quiet --output $(ASSEMBLY) $(CONTEXT) 2>&1 >/dev/null | \
+		sed -e '/^Successfully synthesized to /d' -e '/^Supply a stack id /d' >&2
 	@touch $@
 
 .PHONY: always

@@ -176,7 +176,7 @@ func (d *demo) backUp(ctx context.Context) error {
 	}
 	d.out.line("source  %s: %d users, %d groups, %d memberships",
 		d.expects.poolID, len(d.seeded.Users), len(d.seeded.Groups), memberships)
-	d.out.line("stacks  from %s to %s and %s ...", d.assembly, d.expects.primary, d.expects.secondary)
+	d.out.line("stacks  from %s to %s and %s; building functions ...", d.assembly, d.expects.primary, d.expects.secondary)
 	if err := bed.Deploy(ctx); err != nil {
 		return fmt.Errorf("deploy %s: %w", d.assembly, err)
 	}
