@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
@@ -80,13 +81,15 @@ func (s *site) createFunction(step step) {
 }
 
 // keyGrants is the use of customer-managed keys, through the services whose
-// data they protect and no other way.
+// data they protect, as far as the step calls them, and no other way.
 func (s *site) keyGrants(step step) []grant {
 	var grants []grant
 	if s.dataKey != nil {
-		via := []string{"dynamodb", "s3", "sqs", "sns"}
-		for i, service := range via {
-			via[i] = fmt.Sprintf("%s.%s.%s", service, s.region, *awscdk.Aws_URL_SUFFIX())
+		var via []string
+		for _, service := range []string{"dynamodb", "s3", "sqs", "sns"} {
+			if uses(step.grants(s), service) {
+				via = append(via, fmt.Sprintf("%s.%s.%s", service, s.region, *awscdk.Aws_URL_SUFFIX()))
+			}
 		}
 		grants = append(grants, grant{
 			sid:        "BackupKey",
@@ -102,6 +105,13 @@ func (s *site) keyGrants(step step) []grant {
 		})
 	}
 	return grants
+}
+
+// uses tells whether the grants allow an action of the service.
+func uses(grants []grant, service string) bool {
+	return slices.ContainsFunc(grants, func(g grant) bool {
+		return slices.ContainsFunc(g.actions, func(action string) bool { return strings.HasPrefix(action, service+":") })
+	})
 }
 
 // environment is the values of the variables that the step is told.

@@ -89,6 +89,35 @@ func TestLeastPrivilege(t *testing.T) {
 	})
 }
 
+// TestKeysAreUsedThroughServices: a function may use the Region's key through
+// the services that it may call, and not by itself.
+func TestKeysAreUsedThroughServices(t *testing.T) {
+	for _, stack := range bothStacks {
+		for function, grants := range functionGrants(t, ownKeys(t).template(t, stack)) {
+			var want []string
+			for _, service := range []string{"dynamodb", "s3", "sqs", "sns"} {
+				if slices.ContainsFunc(grants, func(s statement) bool {
+					return slices.ContainsFunc(s.actions, func(a string) bool { return strings.HasPrefix(a, service+":") })
+				}) {
+					want = append(want, "`"+service+".<region>.<AWS::URLSuffix>`")
+				}
+			}
+			for _, s := range grants {
+				if !strings.HasPrefix(s.actions[0], "kms:") {
+					continue
+				}
+				if got := "`kms:ViaService` is " + strings.Join(want, " or "); s.condition != got {
+					t.Errorf("%s in %s may use the key only if %s, want %s", function, stack, s.condition, got)
+				}
+				want = nil
+			}
+			if want != nil {
+				t.Errorf("%s in %s may not use the key", function, stack)
+			}
+		}
+	}
+}
+
 // statement is one statement of a policy in readable form.
 type statement struct {
 	sid, condition     string
@@ -214,7 +243,7 @@ to Cognito, and to nothing else. (AWS does not document which of its two service
 
 `)
 	common := commonStatements(grants)
-	fmt.Fprint(&b, tableHead+rows(common)+"\n\nwhere the log group is the function's own. With `customerManagedKeys` every function may also use its Region's key, through DynamoDB, S3, SQS and SNS only.\n")
+	fmt.Fprint(&b, tableHead+rows(common)+"\n\nwhere the log group is the function's own. With `customerManagedKeys` every function may also use its Region's key, through those of DynamoDB, S3, SQS and SNS that it calls.\n")
 	for _, step := range steps {
 		where := "both Regions"
 		if there[step.name] == nil {
