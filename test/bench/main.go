@@ -70,10 +70,12 @@ var parts = []part{
 }
 
 type options struct {
-	sizes     []int // pools to simulate
-	most      int   // memberships of the largest pool to simulate
-	processes []int // pools to run the real functions on
-	parallel  int   // simulations side by side
+	sizes     []int    // pools to simulate
+	most      int      // memberships of the largest pool to simulate
+	processes []int    // pools to run the real functions on
+	parallel  int      // simulations side by side
+	kept      bool     // carry none out
+	left      []string // simulations that were not carried out therefore
 	into      string
 }
 
@@ -92,6 +94,7 @@ func run(ctx context.Context) error {
 	only := flag.String("only", "", "parts to measure again, of simulation, rates, cost, functions; the others keep their figures")
 	o := &options{}
 	flag.IntVar(&o.most, "memberships", 3_000_000, "memberships of the largest pool to simulate: each takes some 0.1 ms and 1 KB")
+	flag.BoolVar(&o.kept, "kept", false, "carry no simulation out, use those that are kept of the same sources")
 	flag.IntVar(&o.parallel, "parallel", 1, "simulations side by side; their figures do not depend on it, the memory they take does")
 	flag.StringVar(&o.into, "into", "docs/benchmarks.md", "file that keeps the table; empty for none")
 	flag.Parse()
@@ -110,10 +113,14 @@ func run(ctx context.Context) error {
 		m := measured{Part: p.name}
 		if *only == "" || slices.Contains(strings.Split(*only, ","), p.name) {
 			fmt.Fprintf(os.Stderr, "measuring: %s\n", p.name)
+			o.left = nil
 			if m.Rows, err = p.measure(ctx, o); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 			m.Origin = figures.Origin()
+			if m.Left = o.left; m.Left != nil {
+				m.Command = fmt.Sprintf(`make bench BENCH="-only %s -sizes %s -memberships %d"`, p.name, *sizes, o.most)
+			}
 			if err := save(&m); err != nil {
 				return err
 			}
@@ -150,6 +157,9 @@ type measured struct {
 	Part   string
 	Origin string // machine, date, commit
 	Rows   []row
+	// Left are simulations that were left out, and Command makes them.
+	Left    []string
+	Command string
 }
 
 func (m *measured) file() string { return filepath.Join(cache, m.Part+".json") }
@@ -178,6 +188,11 @@ func render(all []measured) string {
 	var b strings.Builder
 	for _, m := range all {
 		fmt.Fprintf(&b, "- %s: %s\n", m.Part, m.Origin)
+	}
+	for _, m := range all {
+		if len(m.Left) > 0 {
+			fmt.Fprintf(&b, "\nNot simulated yet; `%s` does: %s.\n", m.Command, strings.Join(m.Left, "; "))
+		}
 	}
 	targets, missed := 0, []string(nil)
 	for _, m := range all {

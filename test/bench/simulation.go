@@ -45,21 +45,34 @@ func outcomes(ctx context.Context, o *options, name string, cases []sim.Case) ([
 	if err != nil {
 		return nil, err
 	}
-	all := make([]sim.Outcome, len(cases))
+	all := make([]*sim.Outcome, len(cases))
 	var g errgroup.Group
 	g.SetLimit(max(1, o.parallel))
 	for i, c := range cases {
 		g.Go(func() error {
-			one, err := outcome(ctx, binary, version, fmt.Sprintf("%s-%d", name, i), c)
-			if err != nil {
+			one, err := outcome(ctx, o, binary, version, fmt.Sprintf("%s-%d", name, i), c)
+			if err != nil && !errors.Is(err, errNotKept) {
 				return fmt.Errorf("simulate %s at CognitoTPS %d: %w", c.Shape, c.TPS, err)
 			}
-			all[i] = *one
+			all[i] = one
 			return nil
 		})
 	}
-	return all, g.Wait()
+	err = g.Wait()
+	var done []sim.Outcome
+	for i, one := range all {
+		if one != nil {
+			done = append(done, *one)
+		} else {
+			o.left = append(o.left, describe(cases[i].Shape, cases[i].TPS)+with(cases[i].CSVRate))
+		}
+	}
+	return done, err
 }
+
+// errNotKept says that a simulation is not carried out because only those kept
+// were asked for.
+var errNotKept = errors.New("not kept")
 
 // fingerprint is different when anything is that decides how a simulation goes:
 // the test binary, or the state machines that it reads.
@@ -84,7 +97,7 @@ func fingerprint(binary, assembly string) (string, error) {
 // memory back at the end. One that somebody ended is begun again. The same
 // simulation of the same sources comes out the same, so it is kept, and is not
 // carried out twice.
-func outcome(ctx context.Context, binary, version, name string, c sim.Case) (*sim.Outcome, error) {
+func outcome(ctx context.Context, options *options, binary, version, name string, c sim.Case) (*sim.Outcome, error) {
 	b, err := json.Marshal([]sim.Case{c})
 	if err != nil {
 		return nil, err
@@ -95,6 +108,9 @@ func outcome(ctx context.Context, binary, version, name string, c sim.Case) (*si
 		return o, nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
+	}
+	if options.kept {
+		return nil, errNotKept
 	}
 	list, err := filepath.Abs(filepath.Join(cache, name+".json"))
 	if err != nil {
@@ -190,15 +206,22 @@ func simulated(all []sim.Outcome) []row {
 				Bound: took(o.ExportFloor), Ratio: ratio(o.ExportRatio()), Target: fromSize(o.Users, "≤ 1.05"), Retired: published[0]})
 			machines = append(machines, machine("export", name, o.Export))
 		}
-		with := fmt.Sprintf(", CSV at %g users/s", o.CSVRate)
 		if o.CSVRate == 0 {
-			with, published[1] = ", all users by API", ""
+			published[1] = ""
 		}
-		restores = append(restores, row{What: "restore", Case: name + with, Measured: took(o.Restore.Duration),
+		restores = append(restores, row{What: "restore", Case: name + with(o.CSVRate), Measured: took(o.Restore.Duration),
 			Bound: took(o.RestoreFloor), Ratio: ratio(o.RestoreRatio()), Target: fromSize(o.Users, "≤ 1.10"), Retired: published[1]})
-		machines = append(machines, machine("restore", name+with, o.Restore))
+		machines = append(machines, machine("restore", name+with(o.CSVRate), o.Restore))
 	}
 	return slices.Concat(exports, restores, machines)
+}
+
+// with says how a restore creates users.
+func with(csvRate float64) string {
+	if csvRate == 0 {
+		return ", all users by API"
+	}
+	return fmt.Sprintf(", CSV at %g users/s", csvRate)
 }
 
 // fromSize is a target that pools of 100,000 users and more have: in a smaller
