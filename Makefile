@@ -84,12 +84,16 @@ dist/.built: $(lambda_sources) go.mod go.sum | .build/modules
 .PHONY: synth
 synth: $(ASSEMBLY)/.synthesized ## synthesize the templates into cdk.out
 
+# What the CDK says after a synthesis that went well, and what the jsii runtime
+# says, without ending the line, when it was waited for twice.
+not_news := -e '/^Runtime process exited abnormally: waitid: no child processes/{s///;/^$$/d;}' \
+	-e '/^Successfully synthesized to /d' -e '/^Supply a stack id /d'
+
 # Only when sources or context changed: what somebody edits under cdk.out by
 # hand stays, and demo and tests run it.
 $(ASSEMBLY)/.synthesized: $(stack_sources) cdk.json go.mod go.sum dist/.built .build/context$(subst /,-,$(ASSEMBLY)) | setup
 	@echo "synthesizing the templates into $(ASSEMBLY)"
-	@$(cdk) synth --quiet --output $(ASSEMBLY) $(CONTEXT) 2>&1 >/dev/null | \
-		sed -e '/^Successfully synthesized to /d' -e '/^Supply a stack id /d' >&2
+	@$(cdk) synth --quiet --output $(ASSEMBLY) $(CONTEXT) 2>&1 >/dev/null | sed $(not_news) >&2
 	@touch $@
 
 .PHONY: always
