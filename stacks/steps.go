@@ -140,6 +140,9 @@ var steps = []step{
 				s.onLease(),
 				s.onRecords("Memberships", "GROUP_MEMBER-*", "Query"),
 				s.onRecords("EarlierImports", "RESTORED-*", "BatchGetItem"),
+				// of an incomplete table
+				s.onRecords("Users", "USER-*", "BatchGetItem"),
+				s.onRecords("Groups", "GROUP-*", "BatchGetItem"),
 				s.onTable("Scan"),
 				s.onRunObjects("GetObject", "PutObject"),
 				s.onMissingObjects(),

@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -173,6 +174,9 @@ func (f *freezer) advance(ctx context.Context) error {
 	if err := f.lookUp(ctx, entries); err != nil {
 		return err
 	}
+	if err := f.lack(ctx, slices.Concat(pages...)); err != nil {
+		return err
+	}
 	for i := range entries {
 		f.cursor.Frozen.Stats.add(f.rules, &entries[i])
 		if err := f.builder.add(ctx, entries[i]); err != nil {
@@ -214,6 +218,37 @@ func (f *freezer) take(items []backup.Item) ([]Entry, error) {
 		}
 	}
 	return entries, nil
+}
+
+// lack notes who or what is named by a membership and is not in the table: all
+// that an incomplete table tells of what it lacks.
+func (f *freezer) lack(ctx context.Context, items []backup.Item) error {
+	lacking := &f.cursor.Frozen.Lacking
+	if !f.cursor.Incomplete || len(*lacking) >= maxRecords {
+		return nil
+	}
+	users, groups := map[backup.Key]bool{}, map[backup.Key]bool{}
+	for i := range items {
+		if items[i].Kind() == backup.KindMembership {
+			users[backup.UserKey(items[i].Name())] = true
+			groups[backup.GroupKey(items[i].Type)] = true
+		}
+	}
+	for _, named := range []map[backup.Key]bool{users, groups} { // one kind a call, as is permitted
+		there, err := f.store.Table.Get(ctx, slices.Collect(maps.Keys(named)), true)
+		if err != nil {
+			return fmt.Errorf("look for what memberships name: %w", err)
+		}
+		for key := range there {
+			delete(named, key)
+		}
+		for key := range named {
+			if at, known := slices.BinarySearch(*lacking, key.ID); !known && len(*lacking) < maxRecords {
+				*lacking = slices.Insert(*lacking, at, key.ID)
+			}
+		}
+	}
+	return nil
 }
 
 // lookUp adds each user's memberships, and in a pool that has seen imports the

@@ -45,6 +45,7 @@ func TestReportHTML(t *testing.T) {
 	dry.RestorePoints = []KnownPoint{{dry.Started, dry.Started.Add(time.Minute), 1, 2, 3, true}}
 	unfinished := exampleReport()
 	unfinished.State, unfinished.ListingEnded, unfinished.Incomplete, unfinished.Shortfall = "ABORTED", nil, true, "read 1 of 2 users"
+	unfinished.Lacking = []string{"GROUP-<i>", "USER-" + testSub}
 	unfinished.UnknownUsers = []string{"<script>alert(1)</script>"}
 	for name, report := range map[string]*Report{"report": exampleReport(), "dry-run": dry, "unfinished": unfinished} {
 		t.Run(name, func(t *testing.T) {

@@ -70,6 +70,9 @@ type Frozen struct {
 	Chunks     int            // of the first round
 	Groups     int            // objects of groups
 	Stats      Stats
+	// Lacking are the first of the users, by key, whom an incomplete table names
+	// in memberships and does not have, and of the groups.
+	Lacking []string
 	// Unknown are names of Users that the restore point does not have.
 	Unknown []string
 }

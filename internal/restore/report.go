@@ -38,6 +38,7 @@ type Report struct {
 	NotNewest     string        `json:"notNewest,omitempty"` // why it is not the newest one
 	Incomplete    bool          `json:"incomplete"`
 	Shortfall     string        `json:"shortfall,omitempty"`
+	Lacking       []string      `json:"lacking,omitempty"` // keys of records that the table lacks and others name
 	Users         Counts        `json:"users"`
 	Groups        Counts        `json:"groups"`
 	Memberships   Counts        `json:"memberships"`
@@ -194,7 +195,7 @@ func (w *reporter) head() {
 		w.ListingEnded = &f.Point.EndedAt
 	}
 	if f.Incomplete {
-		w.Shortfall = shortfall(f)
+		w.Shortfall, w.Lacking = shortfall(f), f.Lacking
 	}
 	if w.DryRun {
 		w.Warnings = append(w.Warnings, w.plan.Beforehand...)

@@ -14,6 +14,7 @@ func TestReportVersions(t *testing.T) {
 	golden := filepath.Join("testdata", "report-v1.json")
 	report := exampleReport()
 	report.UnknownUsers, report.Estimate, report.Shortfall, report.OutOfScope = []string{"nobody"}, "about 1 min 0 s", "read 1 of 2 users", 3
+	report.Lacking = []string{"USER-" + testSub}
 	report.RestorePoints = []KnownPoint{{report.Started, report.Ended, 1, 2, 3, true}}
 	now, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {

@@ -3,17 +3,20 @@ package restore
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
+	"cognito-backup/internal/pool"
 	"cognito-backup/internal/step"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // maxUnfinished is up to how many records the report on an unfinished import
 // goes record by record: the function that tells people has less memory than
-// those that compare.
+// those that compare. Beyond it the report counts, and says so.
 const maxUnfinished = 1_000_000
 
 // ReportUnfinished writes the reports of an import that failed, timed out or
@@ -21,6 +24,10 @@ const maxUnfinished = 1_000_000
 // is proved. It returns false when the import had not come to a restore point
 // or had written its reports already.
 func ReportUnfinished(ctx context.Context, objects *step.Objects, execution, state string, now time.Time) (bool, error) {
+	return reportUnfinished(ctx, objects, execution, state, now, maxUnfinished)
+}
+
+func reportUnfinished(ctx context.Context, objects *step.Objects, execution, state string, now time.Time, most int64) (bool, error) {
 	slice := &step.Slice{Event: step.Event{Workflow: "ImportWorkflow", Execution: execution}, Objects: objects, Until: now.Add(time.Hour)}
 	r := run{slice}
 	v := &verifier{
@@ -36,8 +43,9 @@ func ReportUnfinished(ctx context.Context, objects *step.Objects, execution, sta
 			return false, err
 		}
 	}
-	if v.frozen.Read.Users+v.frozen.Read.Memberships > maxUnfinished {
-		return false, fmt.Errorf("the import is too large to report on what it did; import again with \"Mode\": \"MISSING_ONLY\", which goes on from there and reports on all")
+	if v.frozen.Read.Users+v.frozen.Read.Memberships > most {
+		v.census, v.at = new(census), new(position)
+		return true, newReporter(v).tally(ctx)
 	}
 	census, err := r.load(ctx, &v.plan, v.frozen)
 	if err != nil {
@@ -57,6 +65,129 @@ func ReportUnfinished(ctx context.Context, objects *step.Objects, execution, sta
 	}
 	census.believe()
 	return true, newReporter(v).write(ctx)
+}
+
+// onlyCounts stands in a report that does not go record by record.
+const onlyCounts = "The import was too large for a report on every record at this point: what stands here was counted from its results, up to 1,000 records are named for each reason, " +
+	`and there is no mapping.csv. An import with "Mode": "MISSING_ONLY" goes on from there and reports on every record.`
+
+// tally reports on an import by counting what its results say.
+func (w *reporter) tally(ctx context.Context) error {
+	w.head()
+	w.Warnings = append(w.Warnings, onlyCounts)
+	var asked round
+	if _, err := w.get(ctx, w.roundKey(1), &asked); err != nil {
+		return err
+	}
+	for from := 1; from <= asked.Chunks; from += chunksTallied {
+		batch := make([]judged, min(chunksTallied, asked.Chunks-from+1))
+		g, gctx := errgroup.WithContext(ctx)
+		for i := range batch {
+			g.Go(func() error { return w.getJudged(gctx, chunkName(1, from+i), &batch[i]) })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		for i := range batch {
+			w.tallyChunk(&batch[i])
+		}
+	}
+	rest := verdict{Outcome: LeftOut} // of a pool in use: nothing of it was missing
+	if w.plan.Input.Mode != MissingOnly || asked.Chunks == 0 {
+		rest = w.notThere()
+	}
+	if n := w.frozen.Stats.Users - w.Users.Total; n > 0 {
+		w.Users.add(rest.Outcome, n)
+	}
+	if n := w.frozen.Stats.Memberships - w.Memberships.Total; n > 0 {
+		w.Memberships.add(rest.Outcome, n)
+	}
+	if err := w.tallyGroups(ctx); err != nil {
+		return err
+	}
+	if err := w.phases(ctx); err != nil {
+		return err
+	}
+	w.tail()
+	return w.store(ctx)
+}
+
+// chunksTallied is how many chunks are in memory at once.
+const chunksTallied = 8
+
+func (w *reporter) tallyChunk(j *judged) {
+	failures := map[string][]updateFailure{}
+	for _, f := range j.updated.Failures {
+		failures[f.Sub] = append(failures[f.Sub], f)
+	}
+	for i := range j.Entries {
+		e := &j.Entries[i]
+		user := w.notThere()
+		if i < len(j.imported.Users) && j.imported.Users[i].Outcome != "" {
+			u := &j.imported.Users[i]
+			if user = (verdict{u.Outcome, u.Reason, u.Detail}); u.eligible() {
+				user = verdict{Outcome: u.Outcome}
+			}
+		} else if e.User.Status == pool.ExternalProvider && e.Present == nil {
+			user = verdict{Deferred, ReasonFederated, ""}
+		}
+		present := user.Outcome == Restored || user.Outcome == Existing
+		missed := map[string]updateFailure{}
+		for _, f := range failures[e.User.Sub] {
+			if f.Kind == kindMembership {
+				missed[f.Name] = f
+			} else if present {
+				user = verdict{Failed, f.Reason, strings.TrimSpace(f.Kind + " " + f.Name)}
+			}
+		}
+		w.Users.add(user.Outcome, 1)
+		w.note(user, "USER-"+e.User.Sub)
+		for _, group := range e.Groups {
+			m := user
+			switch f, failed := missed[group]; {
+			case present && failed:
+				m = verdict{Failed, f.Reason, f.Detail}
+			case present && j.done:
+				m = verdict{Outcome: Restored}
+			case present:
+				m = w.notThere()
+			case user.Outcome == Failed && user.Reason != ReasonNotReached:
+				m = verdict{Failed, ReasonUserMissing, ""}
+			}
+			w.Memberships.add(m.Outcome, 1)
+			if m.Outcome == Failed {
+				w.note(m, "GROUP_MEMBER-"+e.User.Sub+" "+group)
+			}
+		}
+	}
+}
+
+func (w *reporter) tallyGroups(ctx context.Context) error {
+	results := map[string]groupResult{}
+	var missing []string
+	if _, err := w.get(ctx, w.groupResultsKey(), &results); err != nil {
+		return err
+	}
+	if _, err := w.get(ctx, w.missingGroupsKey(), &missing); err != nil {
+		return err
+	}
+	for n := range w.frozen.Groups {
+		var groups []pool.Group
+		if err := w.Objects.Get(ctx, w.groupsKey(n), &groups); err != nil {
+			return err
+		}
+		for _, g := range groups {
+			v := w.notThere()
+			if result, tried := results[g.Name]; tried {
+				v = verdict{result.Outcome, result.Reason, result.Detail}
+			} else if w.plan.Input.Mode == MissingOnly && !slices.Contains(missing, g.Name) {
+				v = verdict{Outcome: LeftOut}
+			}
+			w.Groups.add(v.Outcome, 1)
+			w.note(v, "GROUP-"+g.Name)
+		}
+	}
+	return nil
 }
 
 func (g groupResult) eligible() bool { return g.Outcome == Restored || g.Outcome == Existing }

@@ -28,8 +28,9 @@ type importBed struct {
 	*bed
 	source *cognito.Seed // what was seeded
 	mails  *mailbox
-	point  string // id of the restore point
-	there  string // Region of the imports: the secondary, unless a test says otherwise
+	point  string                       // id of the restore point
+	kills  map[string][]<-chan struct{} // by function; closed when it has been killed
+	there  string                       // Region of the imports: the secondary, unless a test says otherwise
 }
 
 // mailbox collects what Cognito would have sent to users.
@@ -42,6 +43,13 @@ func (m *mailbox) add(mail cognito.Mail) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sent = append(m.sent, mail)
+}
+
+// forget leaves out what came so far, such as the codes of a sign-up.
+func (m *mailbox) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sent = nil
 }
 
 // exported starts a testbed without quotas and exports the source.

@@ -13,7 +13,6 @@ import (
 	"cognito-backup/test/seed"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	sqsclient "github.com/aws/aws-sdk-go-v2/service/sqs"
 )
@@ -44,16 +43,24 @@ func TestImportUnderFaults(t *testing.T) {
 		"functions killed": {
 			edits: []edit{environment("SLICE_SECONDS", "3"), environment("COGNITO_TPS", "40")},
 			trouble: func(b *importBed) {
-				for _, f := range importFunctions {
-					go func() {
-						for _, calls := range []int{3, 14} { // at the beginning, and in the middle of its work
-							select {
-							case <-b.KillAfter(f, calls):
-							case <-b.t.Context().Done():
-								return
-							}
+				b.kills = map[string][]<-chan struct{}{}
+				for _, f := range importFunctions { // at the beginning, and in the middle of its work
+					middle := 17
+					if f == "check-new-user-pool" { // which makes fewer calls
+						middle = 9
+					}
+					b.kills[f] = []<-chan struct{}{b.KillAfter(f, 3), b.KillAfter(f, middle)}
+				}
+			},
+			after: func(t *testing.T, b *importBed, _ *restored) {
+				for f, kills := range b.kills {
+					for i, killed := range kills {
+						select {
+						case <-killed:
+						default:
+							t.Errorf("%s was not killed for the %d. time", f, i+1)
 						}
-					}()
+					}
 				}
 			},
 		},
@@ -170,21 +177,12 @@ func (b *importBed) once(r *restored) {
 func (b *importBed) slices(e execution) int {
 	b.t.Helper()
 	n := 0
-	in := &sfn.GetExecutionHistoryInput{ExecutionArn: &e.arn, MaxResults: 1000}
-	for {
-		out, err := b.states(b.there).GetExecutionHistory(b.t.Context(), in)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		for _, event := range out.Events {
-			if event.Type == types.HistoryEventTypeTaskStateEntered {
-				n++
-			}
-		}
-		if in.NextToken = out.NextToken; in.NextToken == nil {
-			return n
+	for _, event := range b.history(e.arn) {
+		if event.Type == types.HistoryEventTypeTaskStateEntered {
+			n++
 		}
 	}
+	return n
 }
 
 // killAfterOperation kills the function as soon as it has made a call.

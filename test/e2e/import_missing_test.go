@@ -228,11 +228,13 @@ func TestSquatters(t *testing.T) {
 	for name, test := range map[string]struct {
 		kind     seed.Kind
 		take     func(victim *cognito.User) (username, email string)
+		confirm  bool // the squatter proves an address of their own
 		conflict bool
 	}{
-		"the address that is the username": {seed.EmailUsername, func(v *cognito.User) (string, string) { return v.Attribute("email"), v.Attribute("email") }, true},
-		"the freed username":               {seed.Plain, func(v *cognito.User) (string, string) { return v.Username, "mallory@example.org" }, true},
-		"the same address, unverified":     {seed.EmailAlias, func(v *cognito.User) (string, string) { return "mallory", v.Attribute("email") }, false},
+		"the address that is the username":            {seed.EmailUsername, func(v *cognito.User) (string, string) { return v.Attribute("email"), v.Attribute("email") }, false, true},
+		"the freed username":                          {seed.Plain, func(v *cognito.User) (string, string) { return v.Username, "mallory@example.org" }, false, true},
+		"the freed username, with a verified address": {seed.EmailAlias, func(v *cognito.User) (string, string) { return v.Username, "mallory@example.org" }, true, true},
+		"the same address, unverified":                {seed.EmailAlias, func(v *cognito.User) (string, string) { return "mallory", v.Attribute("email") }, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -255,7 +257,10 @@ func TestSquatters(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b.mails.sent = nil // the confirmation code of the sign-up
+			if test.confirm {
+				b.confirm(pool, username)
+			}
+			b.mails.forget() // the confirmation code of the sign-up
 			r := b.restore(pool, map[string]any{"Mode": "MISSING_ONLY"})
 			line := r.mapped(t, victim.Attribute("sub"))
 			if (line[5] == "conflict") != test.conflict || line[2] == *signedUp.UserSub || r.report.Verified == test.conflict {
@@ -275,6 +280,19 @@ func TestSquatters(t *testing.T) {
 			}
 			b.silent()
 		})
+	}
+}
+
+// confirm confirms a sign-up and its e-mail address.
+func (b *importBed) confirm(pool, username string) {
+	b.t.Helper()
+	api := b.cognito(b.there)
+	if _, err := api.AdminConfirmSignUp(b.t.Context(), &idp.AdminConfirmSignUpInput{UserPoolId: &pool, Username: &username}); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := api.AdminUpdateUserAttributes(b.t.Context(), &idp.AdminUpdateUserAttributesInput{UserPoolId: &pool, Username: &username,
+		UserAttributes: []types.AttributeType{{Name: aws.String("email_verified"), Value: aws.String("true")}}}); err != nil {
+		b.t.Fatal(err)
 	}
 }
 

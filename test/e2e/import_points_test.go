@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +173,19 @@ func TestLaggingReplica(t *testing.T) {
 			}
 			if r.report.Users.Restored == 0 || r.report.Users.Failed != 0 {
 				t.Errorf("users %+v", r.report.Users)
+			}
+			// Who is lost is listed, as far as memberships tell.
+			var lost []string
+			for i := range source.Users {
+				u := &source.Users[i]
+				read := slices.ContainsFunc(r.mapping, func(line []string) bool { return line[1] == u.Attribute("sub") })
+				if !read && memberOf(source, u.Username) != nil {
+					lost = append(lost, "USER-"+u.Attribute("sub"))
+				}
+			}
+			slices.Sort(lost)
+			if len(lost) == 0 || !slices.Equal(lost, r.report.Lacking) {
+				t.Errorf("the report lists %q as lacking, not %q", r.report.Lacking, lost)
 			}
 		})
 	}

@@ -2,11 +2,14 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"cognito-backup/internal/restore"
+	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/seed"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -125,64 +128,101 @@ func (b *importBed) accounted(stopped execution) {
 	}
 }
 
-// TestRaceForAName: somebody signs up with a freed username after pre-flight
-// found the pool empty.
+// TestRaceForAName: somebody signs up with a freed username or address after
+// pre-flight found the pool empty. Who lost a name is reported with who has it,
+// and whoever has it is given nothing.
 func TestRaceForAName(t *testing.T) {
-	t.Parallel()
-	b := exported(t, seed.Pool(seed.Options{Users: 100, Groups: 6, Seed: 12}), slow...)
-	b.there = b.primary
-	pool := b.target()
-	api := b.cognito(b.there)
-	client, err := api.CreateUserPoolClient(t.Context(), &idp.CreateUserPoolClientInput{UserPoolId: &pool, ClientName: aws.String("app")})
-	if err != nil {
-		t.Fatal(err)
+	const mallory = "mallory@example.org"
+	for name, test := range map[string]struct {
+		kind     seed.Kind
+		take     func(victim *cognito.User, n int) (username, email string)
+		confirm  bool // the squatter proves an address of their own
+		conflict bool
+	}{
+		"a freed username":                           {seed.Plain, func(v *cognito.User, _ int) (string, string) { return v.Username, mallory }, false, true},
+		"a freed username, with a verified address":  {seed.EmailAlias, func(v *cognito.User, n int) (string, string) { return v.Username, fmt.Sprint(n, mallory) }, true, true},
+		"an address that is the username":            {seed.EmailUsername, func(v *cognito.User, _ int) (string, string) { return v.Attribute("email"), v.Attribute("email") }, false, true},
+		"an address, unverified, under another name": {seed.EmailAlias, func(v *cognito.User, n int) (string, string) { return fmt.Sprint("mallory", n), v.Attribute("email") }, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := exported(t, seed.Pool(seed.Options{Kind: test.kind, Users: 100, Groups: 6, Seed: 12}), slow...)
+			if test.kind == seed.Plain { // both Regions' functions ask for names
+				b.there = b.primary
+			}
+			pool := b.target()
+			api := b.cognito(b.there)
+			client, err := api.CreateUserPoolClient(t.Context(), &idp.CreateUserPoolClientInput{UserPoolId: &pool, ClientName: aws.String("app")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// One who would come by CSV and, if there is one, one who would come by
+			// API, with groups and an address.
+			var victims []*cognito.User
+			taken := map[bool]bool{}
+			for i := range b.source.Users {
+				u := &b.source.Users[i]
+				state, _ := promised(&b.source.Pool, u)
+				if csv := state == "RESET_REQUIRED"; state != "" && !taken[csv] && len(memberOf(b.source, u.Username)) > 0 && u.UserStatus == "CONFIRMED" &&
+					(test.kind == seed.Plain || u.Attribute("email_verified") == "true") {
+					taken[csv] = true
+					victims = append(victims, u)
+				}
+			}
+			if !taken[true] || test.kind == seed.Plain && !taken[false] {
+				t.Fatalf("the seed has nobody to be robbed: %v", taken)
+			}
+			arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
+			for b.calls("GetCSVHeader") == 0 { // the pool has been found empty
+				time.Sleep(time.Millisecond)
+			}
+			var squatters, records []string
+			for n, victim := range victims {
+				username, email := test.take(victim, n)
+				signedUp, err := api.SignUp(t.Context(), &idp.SignUpInput{
+					ClientId: client.UserPoolClient.ClientId, Username: &username, Password: aws.String("Squatter-1-Squatter"),
+					UserAttributes: []types.AttributeType{{Name: aws.String("email"), Value: &email}},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if test.confirm {
+					b.confirm(pool, username)
+				}
+				squatters = append(squatters, *signedUp.UserSub)
+				if test.conflict {
+					records = append(records, "USER-"+victim.Attribute("sub")+": "+*signedUp.UserSub)
+				}
+			}
+			b.mails.forget() // confirmation codes
+			e := b.await(b.there, arn)
+			if e.Status != sfntypes.ExecutionStatusSucceeded {
+				b.fail(e)
+			}
+			r := b.results(pool, e)
+			if u := r.report.Users; u.Conflict != int64(len(records)) || u.Failed != 0 || r.report.Verified == test.conflict {
+				t.Errorf("users %+v, verified %t, problems %+v", u, r.report.Verified, r.report.Problems)
+			}
+			slices.Sort(records)
+			if p, ok := r.problem(restore.ReasonNameTaken); ok != test.conflict || ok && (p.Outcome != restore.Conflict || !slices.Equal(p.Records, records)) {
+				t.Errorf("problems %+v, want %q", r.report.Problems, records)
+			}
+			for i := range r.after.Users {
+				u := &r.after.Users[i]
+				if groups := memberOf(r.after, u.Username); slices.Contains(squatters, u.Attribute("sub")) && groups != nil {
+					t.Errorf("the squatter %s is a member of %q", u.Username, groups)
+				}
+			}
+			for _, victim := range victims {
+				if line := r.mapped(t, victim.Attribute("sub")); slices.Contains(squatters, line[2]) {
+					t.Errorf("the squatter is taken for %s: %q", victim.Username, line)
+				}
+			}
+			want := seed.Compare(b.source, r.after)
+			if n := want.Users.Expected - want.Users.Restored; n != len(records) {
+				t.Errorf("%d users are not as they were, the %d in conflict must be: %q", n, len(records), want.Differences)
+			}
+			b.silent()
+		})
 	}
-	// One who would come by CSV and one who would come by API, with groups.
-	var victims []string
-	taken := map[bool]bool{}
-	for i := range b.source.Users {
-		u := &b.source.Users[i]
-		state, _ := promised(&b.source.Pool, u)
-		if csv := state == "RESET_REQUIRED"; state != "" && !taken[csv] && len(memberOf(b.source, u.Username)) > 0 && u.UserStatus == "CONFIRMED" {
-			taken[csv] = true
-			victims = append(victims, u.Username)
-		}
-	}
-	if len(victims) != 2 {
-		t.Fatalf("the seed has only %q to be taken", victims)
-	}
-	arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
-	for b.calls("GetCSVHeader") == 0 { // pre-flight's last call
-		time.Sleep(time.Millisecond)
-	}
-	for _, name := range victims {
-		if _, err := api.SignUp(t.Context(), &idp.SignUpInput{
-			ClientId: client.UserPoolClient.ClientId, Username: &name, Password: aws.String("Squatter-1-Squatter"),
-			UserAttributes: []types.AttributeType{{Name: aws.String("email"), Value: aws.String("mallory@example.org")}},
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b.mails.sent = nil // confirmation codes
-	e := b.await(b.there, arn)
-	if e.Status != sfntypes.ExecutionStatusSucceeded {
-		b.fail(e)
-	}
-	r := b.results(pool, e)
-	if r.report.Users.Conflict != 2 || r.report.Users.Failed != 0 || r.report.Verified {
-		t.Errorf("users %+v, verified %t", r.report.Users, r.report.Verified)
-	}
-	if p, ok := r.problem(restore.ReasonNameTaken); !ok || p.Outcome != restore.Conflict || p.Records[0] == "" {
-		t.Errorf("problems %+v", r.report.Problems)
-	}
-	for _, name := range victims {
-		if groups := memberOf(r.after, name); groups != nil {
-			t.Errorf("whoever took %s is a member of %q", name, groups)
-		}
-	}
-	want := seed.Compare(b.source, r.after)
-	if n := want.Users.Expected - want.Users.Restored; n != 2 {
-		t.Errorf("%d users are not as they were, the two in conflict must be: %q", n, want.Differences)
-	}
-	b.silent()
 }
