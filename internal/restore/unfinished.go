@@ -179,7 +179,7 @@ func (w *reporter) tallyGroups(ctx context.Context) error {
 		for _, g := range groups {
 			v := w.notThere()
 			if result, tried := results[g.Name]; tried {
-				v = verdict{result.Outcome, result.Reason, result.Detail}
+				v = verdict(result)
 			} else if w.plan.Input.Mode == MissingOnly && !slices.Contains(missing, g.Name) {
 				v = verdict{Outcome: LeftOut}
 			}
