@@ -93,7 +93,7 @@ func run(ctx context.Context) error {
 	processes := flag.String("processes", "10000,100000", "users of the pools to run the real functions on")
 	only := flag.String("only", "", "parts to measure again, of simulation, rates, cost, functions; the others keep their figures")
 	o := &options{}
-	flag.IntVar(&o.most, "memberships", 3_000_000, "memberships of the largest pool to simulate: each takes some 0.1 ms and 1 KB")
+	flag.IntVar(&o.most, "memberships", 3_000_000, "memberships of the largest pool to simulate: each takes some 0.1 ms and 0.5 KB")
 	flag.BoolVar(&o.kept, "kept", false, "carry no simulation out, use those that are kept of the same sources")
 	flag.IntVar(&o.parallel, "parallel", 1, "simulations side by side; their figures do not depend on it, the memory they take does")
 	flag.StringVar(&o.into, "into", "docs/benchmarks.md", "file that keeps the table; empty for none")
