@@ -107,6 +107,7 @@ func (c *Configuration) Run(ctx context.Context, s *step.Slice) (step.Run, error
 	}
 	run := s.Next()
 	run.Count(CountThrottled, c.Limits.Throttled()-before)
+	run.Count(step.CountSecrets, configuration.Secrets)
 	slog.InfoContext(ctx, "configuration stored",
 		"clients", len(configuration.Clients), "identityProviders", len(configuration.IdentityProviders))
 	return run, nil

@@ -277,7 +277,13 @@ func TestUnchangedPoolIsNotWritten(t *testing.T) {
 
 func TestConfigurationHoldsNoSecret(t *testing.T) {
 	w := newWorld()
-	w.mustExport(t)
+	_, flow, err := w.export(t.Context(), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := flow.Run.Counts[step.CountSecrets]; n != 2 {
+		t.Errorf("%d secrets were left out, not that of the client and that of the provider", n)
+	}
 	for key, item := range w.table.Items() {
 		if strings.Contains(string(item.Content), "secret-value") {
 			t.Errorf("%v holds a secret", key)

@@ -39,7 +39,7 @@ type Export struct {
 	Throttled int64    // calls that Cognito refused for their rate
 	Suspect   *Suspect // nil: trustworthy
 	Accepted  bool     // a person accepted a mass disappearance with this run
-	Attention []string // sentences of other things to look at
+	Secrets   int64    // of app clients and identity providers, which the backup leaves out
 }
 
 // massLoss is the share of groups or memberships whose disappearance is worth
@@ -153,7 +153,7 @@ func (e *Export) attention() []string {
 	if e.Accepted {
 		items = append(items, "The disappearance of many users was accepted with this run. Backups of them are kept for the retention, then removed.")
 	}
-	return append(items, e.Attention...)
+	return items
 }
 
 // limits says once what no backup of a user pool can hold.
@@ -161,6 +161,9 @@ func (e *Export) limits(t *text) {
 	t.blank()
 	t.say("", "Cognito gives nobody these, so no backup holds them: "+
 		"passwords, MFA preferences, TOTP secrets, passkeys, remembered devices.")
+	if e.Secrets > 0 {
+		t.say("", "The configuration is in the backup without secrets: app clients and identity providers of this pool have %s.", number(e.Secrets))
+	}
 	t.say("", "Federated users come back by signing in through their provider.")
 }
 

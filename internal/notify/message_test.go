@@ -65,7 +65,7 @@ func TestMessages(t *testing.T) {
 		}),
 		"export-first": export(func(e *Export) {
 			e.First = true
-			e.Attention = []string{"The pool has a custom domain. It is recorded, but a domain must be freed before another pool can use it."}
+			e.Secrets = 3
 		}),
 		"export-throttled": export(func(e *Export) { e.Throttled = 400 }),
 		"export-groups-gone": export(func(e *Export) {

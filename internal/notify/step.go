@@ -130,6 +130,7 @@ func (s *Step) exported(ctx context.Context, event *step.Event) (Message, error)
 		First:              point.Previous == "",
 		Throttled:          point.Throttled,
 		Accepted:           point.Accepted,
+		Secrets:            event.Run.Counts[step.CountSecrets],
 	}
 	if point.Suspect {
 		e.Suspect = &Suspect{Missing: point.Gone}

@@ -35,6 +35,9 @@ type Configuration struct {
 	// EstimatedUsers is Cognito's estimate. It is no part of the configuration,
 	// because it changes without anybody's doing.
 	EstimatedUsers int32 `json:"-"`
+	// Secrets is how many secrets of app clients and identity providers were left
+	// out.
+	Secrets int64 `json:"-"`
 }
 
 // MFAConfiguration is what GetUserPoolMfaConfig returns.
@@ -60,6 +63,9 @@ func ReadConfiguration(ctx context.Context, api ConfigurationAPI, poolID string)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("describe user pool %s: %w", poolID, err)
+	}
+	if described.UserPool == nil {
+		return nil, fmt.Errorf("describe user pool %s: the answer has no pool", poolID)
 	}
 	c := &Configuration{UserPool: *described.UserPool, EstimatedUsers: described.UserPool.EstimatedNumberOfUsers}
 	c.UserPool.EstimatedNumberOfUsers, c.UserPool.LastModifiedDate = 0, nil
@@ -111,7 +117,13 @@ func (c *Configuration) readClients(ctx context.Context, api ConfigurationAPI, p
 			if err != nil {
 				return fmt.Errorf("describe app client %s of user pool %s: %w", aws.ToString(listed.ClientId), poolID, err)
 			}
+			if out.UserPoolClient == nil {
+				continue
+			}
 			client := *out.UserPoolClient
+			if aws.ToString(client.ClientSecret) != "" {
+				c.Secrets++
+			}
 			client.ClientSecret, client.LastModifiedDate = nil, nil
 			c.Clients = append(c.Clients, client)
 		}
@@ -137,11 +149,15 @@ func (c *Configuration) readProviders(ctx context.Context, api ConfigurationAPI,
 			if err != nil {
 				return fmt.Errorf("describe identity provider %s of user pool %s: %w", aws.ToString(listed.ProviderName), poolID, err)
 			}
+			if out.IdentityProvider == nil {
+				continue
+			}
 			provider := *out.IdentityProvider
 			provider.LastModifiedDate = nil
 			for name := range provider.ProviderDetails {
 				if slices.ContainsFunc(secretDetails, func(secret string) bool { return strings.Contains(strings.ToLower(name), secret) }) {
 					delete(provider.ProviderDetails, name)
+					c.Secrets++
 				}
 			}
 			c.IdentityProviders = append(c.IdentityProviders, provider)

@@ -28,6 +28,9 @@ func (w *importer) create(ctx context.Context, e *Entry, result userResult) (use
 	}
 	out, err := w.API.AdminCreateUser(ctx, in)
 	switch reason, code := refusal(err); {
+	case err == nil && out.User == nil: // nothing was said of it; the name is as good
+		result.Outcome, result.Username = Restored, way.Username
+		return result, nil
 	case err == nil:
 		created := pool.FromUserType(*out.User)
 		result.Outcome, result.Username, result.Sub = Restored, created.Username, created.Sub

@@ -102,6 +102,24 @@ func TestTakenNames(t *testing.T) {
 	}
 }
 
+// silentCreator creates users and says nothing of them.
+type silentCreator struct{ UserCreator }
+
+func (silentCreator) AdminCreateUser(context.Context, *idp.AdminCreateUserInput, ...func(*idp.Options)) (*idp.AdminCreateUserOutput, error) {
+	return &idp.AdminCreateUserOutput{}, nil
+}
+
+// TestAnswerWithoutUser: the API reference lets AdminCreateUser answer without
+// a user, who is known by the name then.
+func TestAnswerWithoutUser(t *testing.T) {
+	w := &importer{ImportUsers: &ImportUsers{API: silentCreator{}}, plan: Plan{Target: testRules(byEmail).Target}}
+	w.rules = w.plan.rules()
+	e := Entry{User: user(pool.Confirmed, testSub, "email=a@b.c", "email_verified=true")}
+	if r, err := w.create(t.Context(), &e, userResult{Path: PathAPI}); err != nil || r.Outcome != Restored || r.Username != "a@b.c" || r.Sub != "" {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // askedFor answers every search with an error that repeats the filter.
 type askedFor struct {
 	UserCreator

@@ -118,7 +118,7 @@ func (w *importer) findJob(ctx context.Context) (*types.UserImportJobType, error
 		if err != nil {
 			return nil, fmt.Errorf("describe import job %s: %w", w.cursor.Job, err)
 		}
-		return out.UserImportJob, nil
+		return answered(out.UserImportJob)
 	}
 	in := &idp.ListUserImportJobsInput{UserPoolId: &w.plan.Target.ID, MaxResults: aws.Int32(60)}
 	for {
@@ -137,6 +137,15 @@ func (w *importer) findJob(ctx context.Context) (*types.UserImportJobType, error
 	}
 }
 
+// answered refuses an answer without a job, as nothing that knows the import tool
+// gives one.
+func answered(j *types.UserImportJobType) (*types.UserImportJobType, error) {
+	if j == nil || aws.ToString(j.JobId) == "" {
+		return nil, &smithy.GenericAPIError{Code: noAnswer, Message: "the answer names no import job"}
+	}
+	return j, nil
+}
+
 func (w *importer) createJob(ctx context.Context) (*types.UserImportJobType, error) {
 	out, err := w.Jobs.CreateUserImportJob(ctx, &idp.CreateUserImportJobInput{
 		UserPoolId: &w.plan.Target.ID, JobName: aws.String(w.jobName()), CloudWatchLogsRoleArn: &w.JobRole,
@@ -144,7 +153,7 @@ func (w *importer) createJob(ctx context.Context) (*types.UserImportJobType, err
 	if err != nil {
 		return nil, fmt.Errorf("create import job: %w", err)
 	}
-	return out.UserImportJob, nil
+	return answered(out.UserImportJob)
 }
 
 // startJob uploads the file and starts the job. It reports false when the
@@ -157,6 +166,11 @@ func (w *importer) startJob(ctx context.Context, f *file, j *types.UserImportJob
 	err = w.Upload(ctx, aws.ToString(j.PreSignedUrl), body)
 	if refused := new(UploadRefusedError); errors.As(err, &refused) {
 		slog.WarnContext(ctx, "upload refused", "status", refused.Status)
+		return false, nil
+	}
+	if err != nil && ctx.Err() == nil {
+		// Tried for a while: another job may have an address that can be reached.
+		slog.WarnContext(ctx, "upload failed", step.LogExecution, w.Execution, step.LogError, err.Error())
 		return false, nil
 	}
 	if err != nil {

@@ -26,6 +26,7 @@ type fakeJobs struct {
 	createErr, startOf error
 	onStart            func(*types.UserImportJobType)
 	now                time.Time
+	silent             bool // answers are empty
 }
 
 var _ JobsAPI = (*fakeJobs)(nil)
@@ -33,6 +34,9 @@ var _ JobsAPI = (*fakeJobs)(nil)
 func (f *fakeJobs) CreateUserImportJob(_ context.Context, in *idp.CreateUserImportJobInput, _ ...func(*idp.Options)) (*idp.CreateUserImportJobOutput, error) {
 	if f.createErr != nil {
 		return nil, f.createErr
+	}
+	if f.silent {
+		return &idp.CreateUserImportJobOutput{}, nil
 	}
 	f.created++
 	j := types.UserImportJobType{JobId: aws.String("job" + *in.JobName), JobName: in.JobName, Status: types.UserImportJobStatusTypeCreated,
@@ -112,8 +116,12 @@ func TestImportJob(t *testing.T) {
 		"somebody else's": {func(_ *importer, f *fakeJobs) {
 			f.jobs = []types.UserImportJobType{{JobName: aws.String("theirs"), JobId: aws.String("x")}}
 		}, nil, 1, 1, false},
-		"may not be made":             {func(_ *importer, f *fakeJobs) { f.createErr = &types.LimitExceededException{} }, &jobEnd{None: true}, 0, 0, true},
-		"given up before":             {func(w *importer, _ *fakeJobs) { w.cursor.NoCSV = "before" }, &jobEnd{None: true}, 0, 0, true},
+		"may not be made": {func(_ *importer, f *fakeJobs) { f.createErr = &types.LimitExceededException{} }, &jobEnd{None: true}, 0, 0, true},
+		"given up before": {func(w *importer, _ *fakeJobs) { w.cursor.NoCSV = "before" }, &jobEnd{None: true}, 0, 0, true},
+		"no address answers": {func(w *importer, _ *fakeJobs) {
+			w.Upload = func(context.Context, string, []byte) error { return errors.New("no such host") }
+		}, &jobEnd{None: true}, 3, 0, false},
+		"an answer without a job":     {func(_ *importer, f *fakeJobs) { f.silent = true }, &jobEnd{None: true}, 0, 0, true},
 		"the upload is refused twice": {refuseUploads(2), nil, 3, 1, false},
 		"every upload is refused":     {refuseUploads(9), &jobEnd{None: true}, 3, 0, false},
 		"started, the answer is lost": {func(_ *importer, f *fakeJobs) {

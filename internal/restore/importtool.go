@@ -7,6 +7,9 @@ import (
 	"github.com/aws/smithy-go"
 )
 
+// noAnswer is the SDK's code of an answer that is not Cognito's.
+const noAnswer = "UnknownError"
+
 // noImportTool says that the CSV import tool refuses, and will refuse again: a
 // missing permission, a limit, a setting of the pool, or an endpoint that does
 // not know the tool. The users go by API then. What passes, such as throttling
@@ -18,7 +21,7 @@ func noImportTool(err error) bool {
 		return false
 	}
 	switch api.ErrorCode() {
-	case "UnknownError": // an answer that is not Cognito's
+	case noAnswer:
 		return true
 	case "LimitExceededException": // a pool has had its thousand jobs; the SDK would call it throttling
 		return true

@@ -276,6 +276,9 @@ func (c *checker) target(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("describe user pool %s: %w", id, err)
 	}
+	if out.UserPool == nil {
+		return false, fmt.Errorf("describe user pool %s: the answer has no pool", id)
+	}
 	c.plan.Target = SettingsOf(out.UserPool)
 	in := &idp.ListIdentityProvidersInput{UserPoolId: &id, MaxResults: aws.Int32(pool.PageSize)}
 	for {

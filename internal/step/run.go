@@ -62,6 +62,10 @@ type Run struct {
 	Counts map[string]int64 `json:",omitempty"`
 }
 
+// CountSecrets is the count of secrets of app clients and identity providers
+// that the backup leaves out.
+const CountSecrets = "SecretsLeftOut"
+
 // Count adds n to a count of the run.
 func (r *Run) Count(name string, n int64) {
 	if n == 0 {
