@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"cognito-backup/test/localaws"
+	"cognito-backup/test/localaws/cloudformation"
 	"cognito-backup/test/localaws/iam"
 )
 
@@ -51,7 +52,7 @@ func notePermissions(b *localaws.Bed) {
 		permissions.used, permissions.unused = map[string]bool{}, map[string]bool{}
 	}
 	for _, g := range b.UnusedPermissions() {
-		if name := grantName(g); strings.Contains(name, usualPrefix+"-") {
+		if name := grantName(g); g.Action != cloudformation.NoAction && strings.Contains(name, usualPrefix+"-") {
 			permissions.unused[name] = true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"cognito-backup/test/localaws/cloudformation"
 	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/seed"
 
@@ -18,22 +19,7 @@ import (
 // without takes one action away from the policies of a function.
 func without(function, action string) edit {
 	return func(_ string, template map[string]any) {
-		for id, r := range resources(template, "AWS::IAM::Policy") {
-			if !strings.HasPrefix(id, strings.ReplaceAll(function, "-", "")) {
-				continue
-			}
-			for _, statement := range dig(r, "Properties", "PolicyDocument")["Statement"].([]any) {
-				s := statement.(map[string]any)
-				switch actions := s["Action"].(type) {
-				case string:
-					if actions == action {
-						s["Action"] = "none:None"
-					}
-				case []any:
-					s["Action"] = slices.DeleteFunc(actions, func(a any) bool { return a == action })
-				}
-			}
-		}
+		cloudformation.TakePermission(template, strings.ReplaceAll(function, "-", ""), action)
 	}
 }
 

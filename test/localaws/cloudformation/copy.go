@@ -57,6 +57,10 @@ func Copy(dir, to string, edit func(stack string, template map[string]any) error
 	return nil
 }
 
+// NoAction is what a statement grants from which TakePermission took all:
+// nothing asks for it.
+const NoAction = "none:None"
+
 // TakePermission removes an action from every statement that grants it in the
 // policies whose logical ids begin with prefix (a function's folder without
 // hyphens: "exportusers"), and reports in how many statements it was.
@@ -89,7 +93,7 @@ func takeAction(v any, action string) int {
 			}
 			kept := slices.DeleteFunc(slices.Clone(list), func(a any) bool { return a == action })
 			if taken = len(list) - len(kept); taken > 0 {
-				v["Action"] = append(kept, "none:None") // a statement needs some action; nothing asks for this one
+				v["Action"] = append(kept, NoAction) // a statement needs some action
 			}
 			return taken
 		}
