@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -362,4 +363,50 @@ func TestQuotedMails(t *testing.T) {
 	if found < 4 {
 		t.Errorf("only %d quotations were found: has the parser gone blind?", found)
 	}
+}
+
+// TestDurations says that the README's durations are the measured ones,
+// rounded.
+func TestDurations(t *testing.T) {
+	const pool, rate, most = "100,000 users, one group each", "CognitoTPS 10", "quota maximum"
+	measured := map[string]string{}
+	for line := range strings.SplitSeq(source(t, "docs/benchmarks.md"), "\n") {
+		if cells := strings.Split(line, " | "); len(cells) > 6 && strings.HasPrefix(cells[1], pool) && !strings.Contains(cells[1], "by API") {
+			what := strings.TrimPrefix(cells[0], "| ")
+			for _, at := range []string{rate, most} {
+				if strings.Contains(cells[1], at) {
+					measured[what+at] = cells[2]
+				}
+			}
+			if retired := strings.Trim(cells[len(cells)-1], " |"); retired != "" {
+				measured[what] = retired
+			}
+		}
+	}
+	if len(measured) < 6 {
+		t.Skipf("docs/benchmarks.md has only %v of this pool", measured)
+	}
+	rows := regexp.MustCompile(`(?m)^\| ([^|]+) \| (\d[\d.]* (?:s|min|h)) \| (\d[\d.]* (?:s|min|h)) \|$`).FindAllStringSubmatch(source(t, "README.md"), -1)
+	if len(rows) != 3 {
+		t.Fatalf("README.md has %d rows of durations", len(rows))
+	}
+	for i, at := range []string{rate, most, ""} {
+		for j, what := range []string{"export", "restore"} {
+			shown, really := seconds(t, rows[i][j+2]), seconds(t, measured[what+at])
+			if shown < 0.95*really || shown > 1.05*really {
+				t.Errorf("README.md says %s for the %s in %q, measured is %s", rows[i][j+2], what, rows[i][1], measured[what+at])
+			}
+		}
+	}
+}
+
+func seconds(t *testing.T, text string) float64 {
+	t.Helper()
+	number, unit, _ := strings.Cut(text, " ")
+	n, err := strconv.ParseFloat(number, 64)
+	factor := map[string]float64{"s": 1, "min": 60, "h": 3600}[unit]
+	if err != nil || factor == 0 {
+		t.Fatalf("%q is no duration", text)
+	}
+	return n * factor
 }
