@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cognito-backup/internal/step"
+	"cognito-backup/test/figures"
 	"cognito-backup/test/localaws"
 	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/sim"
@@ -265,6 +266,25 @@ func functions(ctx context.Context, o *options) ([]row, error) {
 		starts = append(starts, row{What: "cold start on this machine: " + name, Case: fmt.Sprintf("binary of %.1f MB", float64(cold[name].Binary)/1e6),
 			Measured: fmt.Sprintf("%d ms", cold[name].Init.Milliseconds())})
 	}
+	others, err := otherSizes(o.processes)
+	if err != nil {
+		return nil, err
+	}
+	peaks = append(others, peaks...)
 	slices.SortStableFunc(peaks, func(a, b row) int { return strings.Compare(a.What, b.What) })
 	return append(peaks, starts...), nil
+}
+
+// otherSizes are the rows of sizes that are not measured now and were before,
+// on this machine and of this commit.
+func otherSizes(now []int) ([]row, error) {
+	before := measured{Part: "functions"}
+	if err := load(&before); err != nil || before.Origin != figures.Origin() {
+		return nil, err
+	}
+	return slices.DeleteFunc(before.Rows, func(r row) bool {
+		return !strings.HasPrefix(r.What, "peak memory") || slices.ContainsFunc(now, func(users int) bool {
+			return strings.HasPrefix(r.Case, number(users)+" users")
+		})
+	}), nil
 }
