@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -49,11 +50,14 @@ func (e *statusChange) failure(ctx context.Context, api Executions, prefix strin
 		Started:    milliseconds(d.StartDate),
 		Ended:      milliseconds(d.StopDate),
 	}
+	input := d.Input // which the event leaves out if it is long
 	described, err := api.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &d.ExecutionARN})
 	if err == nil {
+		input = cmp.Or(aws.ToString(described.Input), input)
 		f.Error, f.Cause = aws.ToString(described.Error), aws.ToString(described.Cause)
 		f.Started, f.Ended = aws.ToTime(described.StartDate), aws.ToTime(described.StopDate)
 	}
+	f.DryRun = asksForDryRun(input)
 	failed, historyErr := findFailed(ctx, api, d.ExecutionARN)
 	f.Step = failed.step
 	if f.Cause == "" && f.Error == "" {
@@ -63,6 +67,12 @@ func (e *statusChange) failure(ctx context.Context, api Executions, prefix strin
 		f.Cause = fmt.Sprintf("the execution's history could not be read: %s", historyErr)
 	}
 	return f
+}
+
+// asksForDryRun reads an import's input, which may be anything.
+func asksForDryRun(input string) bool {
+	var in struct{ DryRun bool }
+	return json.Unmarshal([]byte(input), &in) == nil && in.DryRun
 }
 
 // workflow is ExportWorkflow or ImportWorkflow, from the ARN of

@@ -117,6 +117,14 @@ func TestFailureFromEvent(t *testing.T) {
 		t.Errorf("failure is %+v", f)
 	}
 
+	if f.DryRun {
+		t.Error("an import was taken for a dry run")
+	}
+	api.describe.Input = aws.String(`{"NewUserPoolId":"us-west-2_Example02","DryRun":true}`)
+	if f := e.failure(t.Context(), api, "CognitoBackup"); !f.DryRun {
+		t.Error("a dry run was not recognised")
+	}
+
 	// Without access to the execution the event itself has to do.
 	f = e.failure(t.Context(), &execution{err: errors.New("throttled")}, "CognitoBackup")
 	if f.Cause != "boom" || f.Step != "" || f.Started.IsZero() {

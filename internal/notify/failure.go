@@ -16,6 +16,7 @@ type Failure struct {
 	Step     string // state that failed; empty when none did
 	Error    string // error name
 	Cause    string // as Step Functions reports it
+	DryRun   bool   // an import that was to write nothing
 	Started  time.Time
 	Ended    time.Time
 }
@@ -65,7 +66,7 @@ func (f *Failure) nextSteps() []string {
 		}
 		return append(steps, "The next scheduled run starts afresh. To try at once, start ExportWorkflow with {}.")
 	}
-	if beforeWriting.MatchString(f.Step) {
+	if f.DryRun || beforeWriting.MatchString(f.Step) {
 		mend := "Mend the cause and start"
 		if f.Status == "ABORTED" {
 			mend = "To go on, start"

@@ -97,6 +97,9 @@ func TestMessages(t *testing.T) {
 			f.Deployment, f.Workflow, f.Step = imported, "ImportWorkflow", "CheckNewUserPool"
 			f.Cause = `{"errorMessage":"CheckNewUserPool: the import cannot start:\n- the user pool us-west-2_Example02 is not empty\n- the schema lacks custom:plan","errorType":"Failure"}`
 		}),
+		"failed-dry-run": failure(func(f *Failure) {
+			f.Workflow, f.Step, f.DryRun = "ImportWorkflow", "VerifyImport", true
+		}),
 		"failed-permission": failure(func(f *Failure) {
 			f.Cause = `{"errorMessage":"ExportUsers: list users: api error AccessDeniedException: not authorized","errorType":"Failure"}`
 		}),

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -262,9 +263,9 @@ func (e *UploadRefusedError) Error() string {
 
 // Upload puts the file at the job's address with the header that the import
 // tool asks for and a known length: the address refuses chunked bodies.
-func Upload(ctx context.Context, url string, body []byte) error {
+func Upload(ctx context.Context, address string, body []byte) error {
 	for attempt := 0; ; attempt++ {
-		err := upload(ctx, url, body)
+		err := upload(ctx, address, body)
 		refused := new(UploadRefusedError)
 		if err == nil || attempt == 4 || errors.As(err, &refused) && refused.Status < 500 {
 			return err
@@ -275,15 +276,28 @@ func Upload(ctx context.Context, url string, body []byte) error {
 	}
 }
 
-func upload(ctx context.Context, url string, body []byte) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader(body))
+// uploads gives up on a connection that is stuck while there is time to try
+// another in the same slice: a file of 64 MiB takes seconds.
+var uploads = &http.Client{Timeout: 2 * time.Minute}
+
+// withoutURL takes the address out of an error. Whoever reads it in a log
+// could put a file of their own in place of ours for as long as it is valid.
+func withoutURL(err error) error {
+	if failed := new(url.Error); errors.As(err, &failed) {
+		return fmt.Errorf("%s: %w", failed.Op, failed.Err)
+	}
+	return err
+}
+
+func upload(ctx context.Context, address string, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, address, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("upload the import file: %w", err)
+		return fmt.Errorf("upload the import file: %w", withoutURL(err))
 	}
 	request.Header.Set("x-amz-server-side-encryption", "aws:kms")
-	response, err := http.DefaultClient.Do(request)
+	response, err := uploads.Do(request)
 	if err != nil {
-		return fmt.Errorf("upload the import file: %w", err)
+		return fmt.Errorf("upload the import file: %w", withoutURL(err))
 	}
 	defer response.Body.Close()
 	if response.StatusCode/100 != 2 {

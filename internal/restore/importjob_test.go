@@ -187,6 +187,17 @@ func TestJobName(t *testing.T) {
 }
 
 // TestUpload holds the request to what the import tool accepts.
+// TestUploadHidesTheAddress: whoever reads it could put another file there.
+func TestUploadHidesTheAddress(t *testing.T) {
+	server := httptest.NewServer(nil)
+	server.Close()
+	for _, address := range []string{server.URL + "/file?X-Amz-Signature=secret", "http://[secret"} {
+		if err := upload(t.Context(), address, nil); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("an upload to %s: %v", address, err)
+		}
+	}
+}
+
 func TestUpload(t *testing.T) {
 	status, requests := http.StatusOK, 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

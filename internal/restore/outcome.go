@@ -22,7 +22,7 @@ func (v *verifier) user(person uint32, e *Entry) verdict {
 	case p.saw&sawTwice != 0:
 		return verdict{Conflict, ReasonAmbiguous, ""}
 	case p.proof != NoProof && p.has.is(created):
-		return v.restored(person, p)
+		return v.restored(person, p, e)
 	case p.proof != NoProof:
 		if p.has.is(whole) && p.toMend() {
 			return v.failed(person)
@@ -59,8 +59,14 @@ func (v *verifier) notThere() verdict {
 }
 
 // restored judges somebody whom this import created.
-func (v *verifier) restored(person uint32, p *person) verdict {
+func (v *verifier) restored(person uint32, p *person, e *Entry) verdict {
 	if p.asBefore() {
+		if p.has.is(byAPI) && p.state == statusOf(pool.ForceChangePassword) && v.census.rules.Recreate(&e.User).Permanent {
+			if v.state != "" {
+				return verdict{Failed, ReasonNotReached, "password"}
+			}
+			return verdict{Failed, ReasonPassword, ""}
+		}
 		return verdict{Outcome: Restored}
 	}
 	if names := v.at.Details[person]; len(names) > 0 {

@@ -27,6 +27,7 @@ const (
 	ReasonImmutable         = "IMMUTABLE_ATTRIBUTE"
 	ReasonLimit             = "LIMIT_EXCEEDED"
 	ReasonNoPermission      = "NO_PERMISSION"
+	ReasonPassword          = "PASSWORD_REFUSED"
 )
 
 // reasonText says what a reason means and what to do.
@@ -56,5 +57,6 @@ var reasonTexts = map[string]reasonText{
 	ReasonLinkTaken:         {"The federated identity already belongs to a user of the target.", "Find out to whom; link it by hand with AdminLinkProviderForUser."},
 	ReasonImmutable:         {"Cognito links no federated identity to a user who holds an attribute that cannot be changed.", "Nothing helps this user but creating it again without the attribute; a mutable SubAttribute avoids it."},
 	ReasonLimit:             {"A quota of the target is used up.", "Ask for a higher quota, then import with \"Mode\": \"MISSING_ONLY\"."},
+	ReasonPassword:          {"The user is back, but Cognito refused the random password without which \"forgot password\" does not work.", "Send an invitation again: AdminCreateUser with MessageAction RESEND."},
 	ReasonNoPermission:      {"A permission is missing, perhaps to pass the group's role.", "Grant it, then import with \"Mode\": \"MISSING_ONLY\"."},
 }

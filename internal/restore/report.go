@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"cognito-backup/internal/pool"
 	"cognito-backup/internal/step"
 )
 
@@ -170,6 +171,12 @@ func newReporter(v *verifier) *reporter {
 // write makes the reports and stores them.
 func (w *reporter) write(ctx context.Context) error {
 	w.head()
+	var refused string
+	if there, err := w.get(ctx, w.noCSVKey(), &refused); err != nil {
+		return err
+	} else if there {
+		w.Warnings = append(w.Warnings, fmt.Sprintf("The CSV import tool refused (%s), so the users after that were created by API, and Cognito bills them as active this month. Mend it before the next import.", refused))
+	}
 	if err := w.people(ctx); err != nil {
 		return err
 	}
@@ -306,7 +313,7 @@ func (w *reporter) way(p *person, e *Entry) {
 	} else {
 		w.CreatedCSV++
 	}
-	if api && !way.Permanent {
+	if api && !way.Permanent || p.state == statusOf(pool.ForceChangePassword) {
 		w.SignIn.Invitation++
 	} else {
 		w.SignIn.ForgotPassword++
@@ -450,8 +457,12 @@ func (w *reporter) summary() Summary {
 	return sum
 }
 
-// metrics are what the dashboard and alarms know of the import.
+// metrics are what the dashboard and alarms know of the import. A dry run has
+// no outcome.
 func (w *reporter) metrics(now time.Time) map[string]float64 {
+	if w.DryRun {
+		return nil
+	}
 	m := map[string]float64{"Imports": 1, "DurationSeconds": now.Sub(w.plan.Started).Seconds()}
 	for _, o := range []Outcomes{w.Users.outcomes(), w.Groups.outcomes(), w.Memberships.outcomes()} {
 		m["Restored"] += float64(o.Restored)

@@ -23,7 +23,7 @@ type Metrics struct {
 // Emit writes one line with all values. Units are Count but for names that end
 // in Seconds. Without metrics it does nothing.
 func (m *Metrics) Emit(workflow string, values map[string]float64) error {
-	if m == nil {
+	if m == nil || len(values) == 0 {
 		return nil
 	}
 	type definition struct {

@@ -348,3 +348,35 @@ func TestJobStoppedByHand(t *testing.T) {
 		t.Errorf("nobody was left out by the job: %+v", r.report.ByReason)
 	}
 }
+
+// TestRefusedForGood: no CSV import, and no passwords. Users come back all the
+// same; the report says why each needs an invitation and what it costs.
+func TestRefusedForGood(t *testing.T) {
+	t.Parallel()
+	b := exported(t, seed.Pool(seed.Options{Users: 40, Groups: 4, Seed: 44}), environment("COGNITO_TPS", "60"))
+	pool := b.target()
+	for operation, code := range map[string]string{"CreateUserImportJob": "NotAuthorizedException", "AdminSetUserPassword": "InvalidPasswordException"} {
+		b.Faults().Add(faults.Rule{Kind: faults.Fail, Region: b.there, Operation: operation, Code: code, Status: 400})
+	}
+	e := b.await(b.there, b.begin(b.there, "ImportWorkflow", input(pool, nil)))
+	if e.Status != types.ExecutionStatusSucceeded {
+		b.fail(e)
+	}
+	r := b.results(pool, e)
+	p, ok := r.problem(restore.ReasonPassword)
+	if !ok || int64(p.Count) != r.report.Users.Failed || r.report.Verified || r.report.CreatedCSV != 0 {
+		t.Errorf("verified %t, %d by CSV, users %+v, problems %+v", r.report.Verified, r.report.CreatedCSV, r.report.Users, r.report.Problems)
+	}
+	if s := r.report.SignIn; s.ForgotPassword != 0 || s.Invitation != r.report.Users.Restored+r.report.Users.Failed {
+		t.Errorf("to sign in: %+v of %+v", s, r.report.Users)
+	}
+	for _, u := range r.after.Users {
+		if u.UserStatus != "FORCE_CHANGE_PASSWORD" {
+			t.Errorf("a user is %s without a password", u.UserStatus)
+		}
+	}
+	if !slices.ContainsFunc(r.report.Warnings, func(w string) bool { return strings.Contains(w, "NotAuthorizedException") }) {
+		t.Errorf("warnings %q do not say why there was no CSV import", r.report.Warnings)
+	}
+	b.silent()
+}
