@@ -241,7 +241,7 @@ func (b *bed) await(region, arn string) execution {
 			return execution{out, arn}
 		}
 		if err := step.Sleep(ctx, 50*time.Millisecond); err != nil {
-			b.t.Fatalf("waiting for %s: %v", arn, err)
+			b.t.Fatalf("waiting for %s: %v\n%s", arn, err, b.lastLines())
 		}
 	}
 }
@@ -272,14 +272,21 @@ func (b *bed) fail(e execution) {
 	if e.Cause != nil {
 		fmt.Fprintf(&cause, "%s: %s\n", *e.Error, *e.Cause)
 	}
+	cause.WriteString(b.lastLines())
+	b.t.Fatalf("%s ended as %s\n%s", e.arn, e.Status, cause.String())
+}
+
+// lastLines is what each function logged last.
+func (b *bed) lastLines() string {
+	var text strings.Builder
 	logs := b.AllLogs()
 	for _, name := range sortedKeys(logs) {
 		lines := logs[name]
 		for _, line := range lines[max(0, len(lines)-5):] {
-			fmt.Fprintf(&cause, "%s: %s\n", name, line)
+			fmt.Fprintf(&text, "%s: %s\n", name, line)
 		}
 	}
-	b.t.Fatalf("%s ended as %s\n%s", e.arn, e.Status, cause.String())
+	return text.String()
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
