@@ -39,6 +39,7 @@ type census struct {
 
 	wants  []uint64 // memberships: person<<16 | group, ascending
 	asked  bitset   // those that this import was to add
+	owed   bitset   // those that an earlier import was to add and did not
 	failed bitset   // those that UpdateUsers could not add
 	seen   bitset   // those observed in the target
 
@@ -173,9 +174,13 @@ func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen) (*census, err
 	}
 	// As large as they will be, so that growing leaves no copies behind.
 	c.people, c.wants = make([]person, 0, frozen.Stats.Users), make([]uint64, 0, frozen.Stats.Memberships)
+	owed := map[uint32][]string{}
 	err := r.eachChunk(ctx, c.round, frozen.Chunks, func(_ string, chunk *chunk) error {
 		c.chunks = append(c.chunks, int32(len(c.people)))
 		for i := range chunk.Entries {
+			if groups := chunk.Entries[i].Owed; len(groups) > 0 {
+				owed[uint32(len(c.people))] = groups
+			}
 			c.add(&chunk.Entries[i])
 		}
 		if len(c.chunks) == 1 {
@@ -189,7 +194,10 @@ func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen) (*census, err
 	step.Hold(c.size())
 	slices.Sort(c.wants)
 	c.sort()
-	c.asked, c.failed, c.seen = newBitset(len(c.wants)), newBitset(len(c.wants)), newBitset(len(c.wants))
+	c.asked, c.owed, c.failed, c.seen = newBitset(len(c.wants)), newBitset(len(c.wants)), newBitset(len(c.wants)), newBitset(len(c.wants))
+	for person, groups := range owed {
+		c.owe(person, groups)
+	}
 	return c, nil
 }
 

@@ -3,12 +3,13 @@ package restore
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // earlier marks whom unfinished imports into the same pool had set out to
-// create. Who of them is there was created by one of them and still lacks what
-// that import did not come to. Chunks that no file had been made of yet had not
-// been begun.
+// create, and which memberships they still owe. Who of the former is there was
+// created by one of them and still lacks what that import did not come to.
 func (r run) earlier(ctx context.Context, c *census, plan *Plan) error {
 	if plan.Input.Mode != MissingOnly {
 		return nil
@@ -25,20 +26,45 @@ func (r run) earlier(ctx context.Context, c *census, plan *Plan) error {
 }
 
 func (r run) earlierRound(ctx context.Context, c *census, round int) error {
+	var recreated []string // groups that it created among those in use
+	if _, err := r.get(ctx, r.missingGroupsKey(), &recreated); err != nil {
+		return err
+	}
+	begun := map[string]bool{} // chunks; a chunk of no file had not been begun
 	for n := 1; ; n++ {
 		var f file
-		if there, err := r.get(ctx, r.fileKey(round, n), &f); err != nil || !there {
+		there, err := r.get(ctx, r.fileKey(round, n), &f)
+		if err != nil {
 			return err
 		}
+		if !there {
+			break
+		}
 		for _, name := range f.Chunks {
-			if err := r.earlierChunk(ctx, c, name); err != nil {
-				return err
-			}
+			begun[name] = true
 		}
 	}
+	names := slices.Sorted(maps.Keys(begun))
+	if len(recreated) > 0 {
+		// Its groups were there before it came to those who are to be in them.
+		keys, err := r.Objects.List(ctx, fmt.Sprintf("%schunks/%d/", r.Prefix(), round))
+		if err != nil {
+			return err
+		}
+		names = names[:0]
+		for _, key := range keys {
+			names = append(names, nameOf(key, r.Prefix()+"chunks/"))
+		}
+	}
+	for _, name := range names {
+		if err := r.earlierChunk(ctx, c, name, begun[name], recreated); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (r run) earlierChunk(ctx context.Context, c *census, name string) error {
+func (r run) earlierChunk(ctx context.Context, c *census, name string, begun bool, recreated []string) error {
 	var chunk chunk
 	if there, err := r.get(ctx, r.chunkKey(name), &chunk); err != nil || !there {
 		return err
@@ -51,19 +77,48 @@ func (r run) earlierChunk(ctx context.Context, c *census, name string) error {
 	if err != nil {
 		return err
 	}
+	var done updateResult
+	updated, err := r.get(ctx, r.updateResultKey(name), &done)
+	if err != nil {
+		return err
+	}
 	for i := range chunk.Entries {
 		e := &chunk.Entries[i]
 		person, of := c.bySub(e.User.Sub)
-		if !of || e.Present != nil {
+		if !of {
 			continue
 		}
 		u := userResult{}
 		if i < len(known.Users) {
 			u = known.Users[i]
 		}
-		c.begun(person, e, &u)
+		if e.Present == nil && begun {
+			c.begun(person, e, &u)
+		}
+		if e.Present == nil && u.Outcome != Existing {
+			continue // nobody, or somebody whom it had created and who lacks everything
+		}
+		c.owe(person, slices.DeleteFunc(e.Groups, func(group string) bool {
+			if e.Present != nil && !slices.Contains(recreated, group) {
+				return true // as Memberships said then; this import has its own
+			}
+			return updated && !slices.ContainsFunc(done.Failures, func(f updateFailure) bool {
+				return f.Sub == e.User.Sub && f.Kind == kindMembership && f.Name == group
+			})
+		}))
 	}
 	return nil
+}
+
+// owe notes memberships that an earlier import was to add and did not.
+func (c *census) owe(person uint32, groups []string) {
+	for _, name := range groups {
+		if g, known := c.group(name); known {
+			if i, wanted := c.want(person, g); wanted {
+				c.owed.set(i)
+			}
+		}
+	}
 }
 
 // begun notes that an earlier import created somebody, or was about to.

@@ -297,16 +297,18 @@ func (f *freezer) recorded(ctx context.Context, entries []Entry) error {
 		if err := item.Decode(&before); err != nil {
 			return err
 		}
-		entries[i].NewSub, entries[i].Open = before.NewSub, before.Open
+		entries[i].NewSub, entries[i].Open, entries[i].Owed = before.NewSub, before.Open, before.Owed
 	}
 	return nil
 }
 
-// restoredContent is what an import records of a user it restored.
+// restoredContent is what an import records of a user it restored, or could not
+// give everything.
 type restoredContent struct {
-	NewSub     string `json:"newSub"`
-	RestoredAt string `json:"restoredAt"`
-	Open       bool   `json:"open,omitempty"` // a membership, flag or link could not be restored
+	NewSub     string   `json:"newSub"`
+	RestoredAt string   `json:"restoredAt"`
+	Open       bool     `json:"open,omitempty"` // a flag or link could not be restored
+	Owed       []string `json:"owed,omitempty"` // groups that the user could not be added to
 }
 
 func (f *freezer) inScope(u *pool.User) bool {

@@ -96,7 +96,7 @@ func testCensus(rules *Rules, entries ...Entry) *census {
 		c.add(&entries[i])
 	}
 	c.sort()
-	c.asked, c.failed, c.seen = newBitset(len(c.wants)), newBitset(len(c.wants)), newBitset(len(c.wants))
+	c.asked, c.owed, c.failed, c.seen = newBitset(len(c.wants)), newBitset(len(c.wants)), newBitset(len(c.wants)), newBitset(len(c.wants))
 	return c
 }
 

@@ -20,9 +20,9 @@ func (c *comparison) missing(plan *Plan, person uint32, e *Entry) (Entry, bool) 
 	}
 	all := plan.Input.Memberships == AllMemberships || p.unfinished(e)
 	add := c.toAdd(person, e, func(i int, group uint16) bool {
-		return !c.census.seen.has(i) && (all || !c.at.Present[c.census.groups[group].Name])
+		return !c.census.seen.has(i) && (all || !c.at.Present[c.census.groups[group].Name] || c.census.owed.has(i))
 	})
-	if p.unfinished(e) {
+	if p.unfinished(e) || e.Open && p.sub == packSub(e.NewSub) {
 		c.addFlags(&add, p, e)
 	}
 	return add, add.asks()
@@ -30,12 +30,8 @@ func (c *comparison) missing(plan *Plan, person uint32, e *Entry) (Entry, bool) 
 
 // unfinished says that the target's user is one that came back but was never
 // given what the old one had: a federated user who has signed in again, or
-// whom an import that was stopped had created. No import recorded it as done,
-// or one recorded that something of it failed.
+// whom an import that was stopped had created. No import recorded it as done.
 func (p *person) unfinished(e *Entry) bool {
-	if e.Open && p.sub == packSub(e.NewSub) {
-		return true
-	}
 	came := e.User.Status == pool.ExternalProvider || p.has.is(earlier)
 	return came && p.sub != packSub(e.User.Sub) && p.sub != packSub(e.NewSub)
 }

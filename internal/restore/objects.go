@@ -108,8 +108,10 @@ type Entry struct {
 	Groups []string `json:",omitempty"` // memberships to add
 	// NewSub is what an earlier import recorded for the user, if any.
 	NewSub string `json:",omitempty"`
-	// Open says that the earlier import could not restore all of the user.
-	Open bool `json:",omitempty"`
+	// Open says that the earlier import could not restore a flag or link of the
+	// user, Owed names the groups that it could not add the user to.
+	Open bool     `json:",omitempty"`
+	Owed []string `json:",omitempty"`
 	// Present is the user of the target who is provably the same person. Nothing
 	// is created then, and only what Disable and Links say is changed.
 	Present *Present `json:",omitempty"`

@@ -106,7 +106,7 @@ func (v *verifier) membership(i int, group uint16, user verdict, present, unfini
 	case !present && user.Outcome == Failed:
 		return verdict{Failed, ReasonUserMissing, ""}
 	case v.plan.Input.DryRun:
-		if unfinished || v.wouldAdd(group, user) {
+		if unfinished || v.census.owed.has(i) || v.wouldAdd(group, user) {
 			return verdict{Outcome: Restored}
 		}
 		return verdict{Outcome: LeftOut}

@@ -51,7 +51,7 @@ var reasonTexts = map[string]reasonText{
 	ReasonNotFound:          {"The record is not in the target, though it was written.", "Import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonNotReached:        {"The import ended before it came to this record.", "Start it again with the same input and \"Mode\": \"MISSING_ONLY\"; it goes on from there."},
 	ReasonDiffers:           {"The record is in the target, but not as in the restore point.", "Somebody or something changed it during the import; the report names what differs. Mend it by hand."},
-	ReasonGroupMissing:      {"The group is not in the target.", "Create the group, then import with \"Mode\": \"MISSING_ONLY\" and \"Memberships\": \"ALL\"."},
+	ReasonGroupMissing:      {"The group is not in the target.", "Create the group if it is still missing, then import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonUserMissing:       {"The user is not in the target.", "Look at what became of the user."},
 	ReasonNoProvider:        {"The target lacks the identity provider.", "Create the provider, then link the user with AdminLinkProviderForUser."},
 	ReasonLinkTaken:         {"The federated identity already belongs to a user of the target.", "Find out to whom; link it by hand with AdminLinkProviderForUser."},

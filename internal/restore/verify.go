@@ -257,12 +257,13 @@ func (v *verifier) recordChunk(ctx context.Context, from uint32, c *chunk) error
 	for i := range c.Entries {
 		e, p := &c.Entries[i], &v.census.people[from+uint32(i)]
 		sub := unpackSub(p.sub)
-		open := v.open(from+uint32(i), p)
-		if p.proof == NoProof || p.saw&sawTwice != 0 || !p.has.is(requested) && !e.Open || sub == e.User.Sub || sub == e.NewSub && open == e.Open {
+		open, owed := p.has.is(whole) && p.toMend(), v.owed(from+uint32(i))
+		known := (sub == e.NewSub || sub == e.User.Sub) && open == e.Open && slices.Equal(owed, e.Owed)
+		if known || p.proof == NoProof || p.saw&sawTwice != 0 || !p.has.is(requested) && !e.Open && len(e.Owed) == 0 {
 			continue
 		}
 		g.Go(func() error {
-			record, err := backup.NewRecord(backup.RestoredKey(e.User.Sub, v.target), restoredContent{NewSub: sub, RestoredAt: v.Event.Run.RunID, Open: open})
+			record, err := backup.NewRecord(backup.RestoredKey(e.User.Sub, v.target), restoredContent{NewSub: sub, RestoredAt: v.Event.Run.RunID, Open: open, Owed: owed})
 			if err != nil {
 				return err
 			}
@@ -276,14 +277,12 @@ func (v *verifier) recordChunk(ctx context.Context, from uint32, c *chunk) error
 	return g.Wait()
 }
 
-// open says that something is still missing that was to be restored of somebody:
-// the next MISSING_ONLY import tries that again.
-func (v *verifier) open(person uint32, p *person) bool {
-	open := p.has.is(whole) && p.toMend()
-	v.census.memberships(person, func(i int, _ uint16) {
-		open = open || v.census.asked.has(i) && !v.census.seen.has(i)
+// owed names the groups that somebody was to be added to and is not in: the
+// next MISSING_ONLY import tries that again.
+func (v *verifier) owed(person uint32) []string {
+	return v.names(person, func(i int, _ uint16) bool {
+		return (v.census.asked.has(i) || v.census.owed.has(i)) && !v.census.seen.has(i)
 	})
-	return open
 }
 
 // tidyUp removes everything of the import that holds people's data, in every

@@ -60,6 +60,9 @@ type Cloud struct {
 	Validate bool
 	// OnCall is told of each call when it reaches its service; nil for nobody.
 	OnCall func(operation string, throttled bool)
+	// Refuse answers a call to Cognito in its place; nil: it answers itself. Only
+	// with Validate, which has every call go the long way.
+	Refuse func(operation string, input json.RawMessage) error
 	// Deaths says when an invocation of a function dies: the n-th in this
 	// execution, from 1; nil: none does. It is asked for one invocation at a time.
 	Deaths func(function string, n int) Death
@@ -192,6 +195,9 @@ func (c *Cloud) Do(r *http.Request) (*http.Response, error) {
 		}
 		if err == nil && c.Validate {
 			err = m.ValidateRequest(operation, input)
+		}
+		if err == nil && c.Refuse != nil && m.SigningName == "cognito-idp" {
+			err = c.Refuse(operation, input)
 		}
 		var output any
 		if err == nil {
