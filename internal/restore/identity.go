@@ -25,10 +25,10 @@ const (
 	NoProof           Proof = iota
 	ProofSub                // the same sub: it is the very user
 	ProofRecorded           // the new sub that an earlier import recorded for the old one
-	ProofSubAttribute       // an immutable attribute of the target holds the old sub
+	ProofSubAttribute       // an immutable attribute that only administrators set holds the old sub
 	ProofFederated          // the same federated username
 	ProofVerified           // a sign-in attribute that is verified in the target
-	ProofUsername           // the same username in a pool without self-sign-up
+	ProofUsername           // the same username, given out by an administrator
 )
 
 // token is a claim or a proof: what kind of evidence and its value.
@@ -58,8 +58,21 @@ func (r *Rules) claims(u *pool.User, newSub string) []token {
 			claims = append(claims, token{ProofVerified, name + ":" + r.Target.fold(value)})
 		}
 	}
-	if r.usernameProves() {
-		claims = append(claims, token{ProofUsername, "username:" + r.Target.fold(u.Username)})
+	if r.closed() && !r.Target.generatedUsernames() {
+		// Which of the addresses the user of the target has verified is not known
+		// here: one claim for each choice.
+		names := []string{r.username(u)}
+		for _, name := range verifiable {
+			if u.Attributes[name] == "" {
+				continue
+			}
+			for _, known := range names[:len(names):len(names)] {
+				names = append(names, known+r.address(u, name))
+			}
+		}
+		for _, name := range names {
+			claims = append(claims, token{ProofUsername, name})
+		}
 	}
 	return claims
 }
@@ -67,7 +80,7 @@ func (r *Rules) claims(u *pool.User, newSub string) []token {
 // proofs are what a user of the target proves.
 func (r *Rules) proofs(u *pool.User) []token {
 	proofs := []token{{ProofSub, "sub:" + u.Sub}}
-	if old := u.Attributes[r.SubAttribute]; old != "" && r.subAttributeProves() {
+	if old := u.Attributes[r.SubAttribute]; old != "" && r.subAttributeProves() && r.byAdministrator(u) {
 		proofs = append(proofs, token{ProofSubAttribute, "old:" + old})
 	}
 	if u.Status == pool.ExternalProvider {
@@ -78,22 +91,44 @@ func (r *Rules) proofs(u *pool.User) []token {
 			proofs = append(proofs, token{ProofVerified, name + ":" + r.Target.fold(u.Attributes[name])})
 		}
 	}
-	if r.usernameProves() {
-		proofs = append(proofs, token{ProofUsername, "username:" + r.Target.fold(u.Username)})
+	if !r.Target.generatedUsernames() && r.byAdministrator(u) {
+		// A verified address that is not the person's is somebody else's: it is
+		// part of the proof.
+		name := r.username(u)
+		for _, attribute := range verifiable {
+			if verified(u, attribute) {
+				name += r.address(u, attribute)
+			}
+		}
+		proofs = append(proofs, token{ProofUsername, name})
 	}
 	return proofs
 }
 
-// subAttributeProves says that the sub attribute cannot have been written by
-// anybody but an import.
+func (r *Rules) username(u *pool.User) string { return "username:" + r.Target.fold(u.Username) }
+
+func (r *Rules) address(u *pool.User, name string) string {
+	return "\x00" + name + ":" + r.Target.fold(u.Attributes[name])
+}
+
+// subAttributeProves says that the sub attribute cannot be changed. Whoever
+// signs up may set it all the same, so that it proves only of users who did not.
 func (r *Rules) subAttributeProves() bool {
 	a, ok := r.Target.Schema[r.SubAttribute]
 	return r.SubAttribute != "" && ok && !a.Mutable
 }
 
-// usernameProves says that only administrators give out usernames.
-func (r *Rules) usernameProves() bool {
-	return !r.Target.SelfSignUp && !r.Target.generatedUsernames()
+// byAdministrator says that the user of the target cannot have signed up: that
+// sign-up is closed now is not enough, as it may have been closed after somebody
+// took a freed name. Either the settings are as they were when the user was
+// created, or the backup knows the pool and has never seen it open.
+func (r *Rules) byAdministrator(u *pool.User) bool {
+	return r.closed() && u.Status != pool.Unconfirmed && (r.AlwaysClosed || u.Created.After(r.Target.Modified.Add(clockSkew)))
+}
+
+// closed says that nobody signs up, and that it is known since when.
+func (r *Rules) closed() bool {
+	return !r.Target.SelfSignUp && (r.AlwaysClosed || !r.Target.Modified.IsZero())
 }
 
 // SamePerson says why a user of the restore point and a user of the target are

@@ -3,6 +3,7 @@ package restore
 import (
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,7 +15,9 @@ type randomReader struct{}
 func (randomReader) Read(p []byte) (int, error) { return rand.Read(p) }
 
 var (
-	noSelfSignUp = func(r *Rules) { r.Target.SelfSignUp = false }
+	noSelfSignUp = func(r *Rules) { r.AlwaysClosed = true }
+	closedLater  = func(r *Rules) { r.Target.Modified = targetCreated.Add(time.Hour) }
+	closedBefore = func(r *Rules) { r.Target.Modified = targetCreated.Add(-time.Hour) }
 	selfSignUp   = func(r *Rules) { r.Target.SelfSignUp = true }
 	emailAlias   = func(r *Rules) { r.Target.AliasAttributes = []string{"email"} }
 	folded       = func(r *Rules) { r.Target.CaseSensitive = false }
@@ -22,17 +25,23 @@ var (
 	mutableSub   = func(r *Rules) { r.SubAttribute = "custom:plan" }
 )
 
+// targetCreated is when the users of the target were.
+var targetCreated = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
+
 // other is a user of the target with a new sub.
 func other(status, username string, pairs ...string) pool.User {
 	u := user(status, username, pairs...)
 	u.Sub = "99999999-9999-4999-8999-999999999999"
 	u.Attributes["sub"] = u.Sub
+	u.Created = targetCreated
 	return u
 }
 
 func TestSamePerson(t *testing.T) {
 	const newSub = "99999999-9999-4999-8999-999999999999"
 	verified := []string{"email=a@b.c", "email_verified=true"}
+	others := []string{"email=m@b.c", "email_verified=true"}
+	phone := append(slices.Clone(verified), "phone_number=+41440000000", "phone_number_verified=true")
 	tests := map[string]struct {
 		rules          *Rules
 		source, target pool.User
@@ -43,9 +52,12 @@ func TestSamePerson(t *testing.T) {
 		"the recorded sub": {testRules(selfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "else"), newSub, ProofRecorded},
 		"another recorded": {testRules(selfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "11111111-9999-4999-8999-999999999999", NoProof},
 
-		"immutable attribute holds the old sub": {testRules(selfSignUp, keepsOldSub), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:old_sub="+testSub), "", ProofSubAttribute},
-		"mutable attribute holds the old sub":   {testRules(selfSignUp, mutableSub), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:plan="+testSub), "", NoProof},
-		"immutable, but not asked for":          {testRules(selfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:old_sub="+testSub), "", NoProof},
+		"immutable attribute holds the old sub": {testRules(noSelfSignUp, keepsOldSub), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:old_sub="+testSub), "", ProofSubAttribute},
+		"immutable, but anybody signs up":       {testRules(selfSignUp, keepsOldSub), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:old_sub="+testSub), "", NoProof},
+		"immutable, but anybody signed up":      {testRules(closedLater, keepsOldSub), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:old_sub="+testSub), "", NoProof},
+		"immutable, nobody can have signed up":  {testRules(closedBefore, keepsOldSub), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:old_sub="+testSub), "", ProofSubAttribute},
+		"mutable attribute holds the old sub":   {testRules(noSelfSignUp, mutableSub), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:plan="+testSub), "", NoProof},
+		"immutable, but not asked for":          {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "x", "custom:old_sub="+testSub), "", NoProof},
 
 		"the same federated username": {testRules(selfSignUp), user(pool.ExternalProvider, "Google_7"), other(pool.ExternalProvider, "Google_7"), "", ProofFederated},
 		"a local user of that name":   {testRules(selfSignUp), user(pool.ExternalProvider, "Google_7"), other(pool.Confirmed, "Google_7"), "", NoProof},
@@ -62,6 +74,16 @@ func TestSamePerson(t *testing.T) {
 		"case does not where the pool says so": {testRules(byEmail, selfSignUp, folded), user(pool.Confirmed, testSub, verified...), other(pool.Confirmed, "u", "email=A@b.c", "email_verified=true"), "", ProofVerified},
 		"the username without self-sign-up":    {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", ProofUsername},
 		"the freed username, self-sign-up":     {testRules(selfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
+		"created before sign-up was closed":    {testRules(closedLater), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
+		"created after sign-up was closed":     {testRules(closedBefore), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", ProofUsername},
+		"nobody knows since when it is closed": {testRules(), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
+		"only who signs up is unconfirmed":     {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Unconfirmed, "al"), "", NoProof},
+		"the username, but another's address":  {testRules(noSelfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", others...), "", NoProof},
+		"the username, with a fresh address":   {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al", others...), "", NoProof},
+		"the username and the address":         {testRules(noSelfSignUp), user(pool.Confirmed, "al", "email=a@b.c"), other(pool.Confirmed, "al", verified...), "", ProofUsername},
+		"the username and one of two":          {testRules(noSelfSignUp), user(pool.Confirmed, "al", phone...), other(pool.Confirmed, "al", phone[2:]...), "", ProofUsername},
+		"the username and both":                {testRules(noSelfSignUp), user(pool.Confirmed, "al", phone...), other(pool.Confirmed, "al", phone...), "", ProofUsername},
+		"the username and an unverified one":   {testRules(noSelfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", "email=m@b.c"), "", ProofUsername},
 		"generated usernames say nothing":      {testRules(byEmail, noSelfSignUp), user(pool.Confirmed, testSub), other(pool.Confirmed, testSub), "", NoProof},
 		"nothing in common":                    {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "bo"), "", NoProof},
 		"the strongest proof counts":           {testRules(noSelfSignUp, emailAlias), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", verified...), newSub, ProofRecorded},

@@ -13,7 +13,10 @@ type Plan struct {
 	Key     []byte    // random; see census.hash
 	Source  Settings  // as of the newest backup of the pool's configuration
 	Target  Settings
-	Header  []string // of the CSV file; nil: no CSV import
+	// AlwaysClosed says that the target is the pool of the backup, and that it
+	// did not allow sign-up by any configuration that the backup has.
+	AlwaysClosed bool
+	Header       []string // of the CSV file; nil: no CSV import
 	// Points are the restore points to try, newest first; Known are all there are.
 	Points []backup.RestorePoint
 	Known  []backup.RestorePoint
@@ -29,7 +32,7 @@ type Plan struct {
 
 // rules is how users come back under the plan.
 func (p *Plan) rules() *Rules {
-	return &Rules{Target: p.Target, SubAttribute: p.Input.SubAttribute, Header: p.Header}
+	return &Rules{Target: p.Target, SubAttribute: p.Input.SubAttribute, Header: p.Header, AlwaysClosed: p.AlwaysClosed}
 }
 
 // first is the round of the frozen restore point: what an EMPTY_POOL import

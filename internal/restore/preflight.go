@@ -250,6 +250,16 @@ func (c *checker) source(ctx context.Context) (bool, error) {
 			item = then
 		}
 	}
+	c.plan.AlwaysClosed = c.SourcePoolID == c.plan.Input.NewUserPoolID
+	for i := range items {
+		var version pool.Configuration
+		if err := items[i].Decode(&version); err != nil {
+			return false, err
+		}
+		if SettingsOf(&version.UserPool).SelfSignUp {
+			c.plan.AlwaysClosed = false
+		}
+	}
 	var configuration pool.Configuration
 	if err := item.Decode(&configuration); err != nil {
 		return false, err
@@ -413,6 +423,8 @@ func (c *checker) subAttribute() {
 		c.stop("SubAttribute %s of %s is a %s; name an attribute of type String", name, c.plan.Target.ID, a.Type)
 	case a.MaxLength != nil && *a.MaxLength < 36 || a.MinLength != nil && *a.MinLength > 36:
 		c.stop("SubAttribute %s of %s does not take the 36 characters of a sub; name another attribute", name, c.plan.Target.ID)
+	case !a.Mutable && c.plan.Target.SelfSignUp:
+		c.warn("SubAttribute %s of %s cannot be changed once it is set, but whoever signs up may set it, so that it proves nobody's identity to a later import. Nor does Cognito link federated identities to users who hold such an attribute: linked users come back without their links.", name, c.plan.Target.ID)
 	case !a.Mutable:
 		c.warn("SubAttribute %s of %s cannot be changed once it is set. That proves identities to a later import, but Cognito links no federated identities to users who hold such an attribute: linked users come back without their links.", name, c.plan.Target.ID)
 	default:
@@ -423,7 +435,7 @@ func (c *checker) subAttribute() {
 func (c *checker) warnings() {
 	t := &c.plan.Target
 	if t.SelfSignUp {
-		c.beforehand("Anybody can sign up in %s while the import runs: a freed username may be taken by somebody else, who is then reported as a conflict. Consider allowing only administrators to create users until it is done.", t.ID)
+		c.beforehand("Anybody can sign up in %s: who takes a freed username before it is restored is reported as a conflict and given nothing. Closing sign-up now does not prove who signed up before.", t.ID)
 	}
 	if slices.Contains(t.Triggers, "PreSignUp") {
 		c.warn("%s has a PreSignUp trigger: it runs for every user created by API and may refuse some.", t.ID)

@@ -27,8 +27,10 @@ import (
 type preflightWorld struct {
 	in             string // more keys of the input
 	source, target types.UserPoolType
-	gone           bool // the target does not exist
-	denied         bool // the target may not be described
+	older          *types.UserPoolType // an older version of the source
+	itself         bool                // the target is the source
+	gone           bool                // the target does not exist
+	denied         bool                // the target may not be described
 	occupied       bool
 	providers      []string // of the target
 	values         map[string]string
@@ -125,13 +127,26 @@ func (w *preflightWorld) check(t *testing.T) (findings []string, plan *Plan, run
 	t.Helper()
 	started := time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
 	store := &backup.Store{Table: new(backuptest.Table)}
-	point := &backup.RestorePoint{UserPoolID: sourcePool, StartedAt: started, EndedAt: started.Add(time.Minute), Suspect: w.suspect}
+	from := sourcePool
+	if w.itself {
+		from = targetPool
+	}
+	point := &backup.RestorePoint{UserPoolID: from, StartedAt: started, EndedAt: started.Add(time.Minute), Suspect: w.suspect}
 	point.Users, point.Memberships = w.users, w.memberships
 	person, err := backup.NewRecord(backup.UserKey("a"), backup.User{Username: "a", Attributes: w.values})
 	if err != nil {
 		t.Fatal(err)
 	}
-	configuration, err := backup.NewRecord(backup.PoolKey(sourcePool), pool.Configuration{UserPool: w.source, IdentityProviders: []types.IdentityProviderType{{ProviderName: aws.String("Google")}}})
+	if w.older != nil {
+		older, err := backup.NewRecord(backup.PoolKey(from), pool.Configuration{UserPool: *w.older})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Sync(t.Context(), step.FormatTime(started.Add(-time.Hour)), []backup.Record{older}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	configuration, err := backup.NewRecord(backup.PoolKey(from), pool.Configuration{UserPool: w.source, IdentityProviders: []types.IdentityProviderType{{ProviderName: aws.String("Google")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +162,7 @@ func (w *preflightWorld) check(t *testing.T) (findings []string, plan *Plan, run
 	slice := &step.Slice{Objects: objects, Event: step.Event{Workflow: "ImportWorkflow", Step: "CheckNewUserPool",
 		Execution: "arn:aws:states:us-west-2:123456789012:execution:CognitoBackup-ImportWorkflow:restore-1",
 		Input:     []byte(fmt.Sprintf(`{"NewUserPoolId": %q%s}`, targetPool, w.in))}}
-	s := &CheckNewUserPool{API: w, Store: store, SourcePoolID: sourcePool, Region: "us-west-2", TPS: w.tps, SliceSeconds: 600, Now: time.Now}
+	s := &CheckNewUserPool{API: w, Store: store, SourcePoolID: from, Region: "us-west-2", TPS: w.tps, SliceSeconds: 600, Now: time.Now}
 	runner := &step.Runner{Step: s, Objects: objects, Slice: time.Minute, Now: time.Now}
 	run, err = runner.Handle(t.Context(), slice.Event)
 	if refused := new(PreflightError); errors.As(err, &refused) {
@@ -280,7 +295,7 @@ func TestPreflightWarnings(t *testing.T) {
 	always := []string{billed, takes, providers}
 	for want, change := range map[string]func(*preflightWorld){
 		"": func(*preflightWorld) {},
-		"Anybody can sign up in us-west-2_Target while the import runs: a freed username may be taken by somebody else, who is then reported as a conflict. Consider allowing only administrators to create users until it is done.": func(w *preflightWorld) {
+		"Anybody can sign up in us-west-2_Target: who takes a freed username before it is restored is reported as a conflict and given nothing. Closing sign-up now does not prove who signed up before.": func(w *preflightWorld) {
 			w.target.AdminCreateUserConfig = nil
 		},
 		"us-west-2_Target has a PreSignUp trigger: it runs for every user created by API and may refuse some.": func(w *preflightWorld) {
@@ -364,5 +379,47 @@ func TestWaitForAnotherJob(t *testing.T) {
 	w.occupied = true // a finding is told at once, not after the wait
 	if findings, _, _ = w.check(t); len(findings) != 1 {
 		t.Errorf("%q", findings)
+	}
+}
+
+// TestAlwaysClosed: that sign-up is closed counts only in the pool of the backup,
+// and only if it was closed by all that the backup knows.
+func TestAlwaysClosed(t *testing.T) {
+	open := preflight().source
+	open.AdminCreateUserConfig = nil
+	for name, test := range map[string]struct {
+		change func(*preflightWorld)
+		want   bool
+	}{
+		"closed":                        {func(w *preflightWorld) { w.itself = true }, true},
+		"another pool":                  {func(*preflightWorld) {}, false},
+		"open at the restore point":     {func(w *preflightWorld) { w.itself, w.source = true, open }, false},
+		"open before the restore point": {func(w *preflightWorld) { w.itself, w.older = true, &open }, false},
+		"closed before, in another version": {func(w *preflightWorld) {
+			w.itself, w.older = true, &types.UserPoolType{AdminCreateUserConfig: w.source.AdminCreateUserConfig}
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := preflight()
+			test.change(w)
+			findings, plan, _ := w.check(t)
+			if findings != nil || plan.AlwaysClosed != test.want || plan.rules().AlwaysClosed != test.want {
+				t.Errorf("%t, findings %q", plan != nil && plan.AlwaysClosed, findings)
+			}
+		})
+	}
+}
+
+// TestSubAttributeWithSignUp: who signs up may set an attribute that nobody can
+// change afterwards.
+func TestSubAttributeWithSignUp(t *testing.T) {
+	w := preflight()
+	w.sub("0", "36", func(*types.SchemaAttributeType) {})
+	w.target.AdminCreateUserConfig = nil
+	findings, plan, _ := w.check(t)
+	if findings != nil || !slices.ContainsFunc(plan.Warnings, func(s string) bool {
+		return strings.Contains(s, "whoever signs up may set it, so that it proves nobody's identity")
+	}) {
+		t.Errorf("%q, %+v", findings, plan)
 	}
 }

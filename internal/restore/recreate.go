@@ -41,6 +41,7 @@ type Rules struct {
 	Target       Settings
 	SubAttribute string   // receives the old sub; "" when not asked for
 	Header       []string // of the CSV file; nil: no CSV import is possible
+	AlwaysClosed bool     // Plan.AlwaysClosed
 }
 
 // Recreate says how u comes back.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
@@ -18,8 +19,9 @@ type Settings struct {
 	CaseSensitive      bool
 	AutoVerified       []string
 	SelfSignUp         bool
-	MFA                string   // OFF, ON, OPTIONAL
-	Triggers           []string // that run for users created by API
+	Modified           time.Time // when a setting last changed; zero: not known
+	MFA                string    // OFF, ON, OPTIONAL
+	Triggers           []string  // that run for users created by API
 	Schema             map[string]Attribute
 	Providers          []string // names of identity providers
 }
@@ -42,6 +44,7 @@ func SettingsOf(p *types.UserPoolType) Settings {
 		CaseSensitive: true, // what the API means when it says nothing
 		AutoVerified:  names(p.AutoVerifiedAttributes),
 		SelfSignUp:    p.AdminCreateUserConfig == nil || !p.AdminCreateUserConfig.AllowAdminCreateUserOnly,
+		Modified:      aws.ToTime(p.LastModifiedDate),
 		MFA:           string(p.MfaConfiguration),
 		Schema:        make(map[string]Attribute, len(p.SchemaAttributes)),
 	}

@@ -230,11 +230,13 @@ func TestSquatters(t *testing.T) {
 		take     func(victim *cognito.User) (username, email string)
 		confirm  bool // the squatter proves an address of their own
 		conflict bool
+		closed   bool // sign-up, once the squatter is in
 	}{
-		"the address that is the username":            {seed.EmailUsername, func(v *cognito.User) (string, string) { return v.Attribute("email"), v.Attribute("email") }, false, true},
-		"the freed username":                          {seed.Plain, func(v *cognito.User) (string, string) { return v.Username, "mallory@example.org" }, false, true},
-		"the freed username, with a verified address": {seed.EmailAlias, func(v *cognito.User) (string, string) { return v.Username, "mallory@example.org" }, true, true},
-		"the same address, unverified":                {seed.EmailAlias, func(v *cognito.User) (string, string) { return "mallory", v.Attribute("email") }, false, false},
+		"the address that is the username":              {seed.EmailUsername, func(v *cognito.User) (string, string) { return v.Attribute("email"), v.Attribute("email") }, false, true, false},
+		"the freed username":                            {seed.Plain, func(v *cognito.User) (string, string) { return v.Username, "mallory@example.org" }, false, true, false},
+		"the freed username, with a verified address":   {seed.EmailAlias, func(v *cognito.User) (string, string) { return v.Username, "mallory@example.org" }, true, true, false},
+		"the freed username, sign-up closed afterwards": {seed.Plain, func(v *cognito.User) (string, string) { return v.Username, "mallory@example.org" }, false, true, true},
+		"the same address, unverified":                  {seed.EmailAlias, func(v *cognito.User) (string, string) { return "mallory", v.Attribute("email") }, false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -260,8 +262,17 @@ func TestSquatters(t *testing.T) {
 			if test.confirm {
 				b.confirm(pool, username)
 			}
+			if test.closed {
+				if _, err := api.AdminConfirmSignUp(t.Context(), &idp.AdminConfirmSignUpInput{UserPoolId: &pool, Username: &username}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := api.UpdateUserPool(t.Context(), &idp.UpdateUserPoolInput{UserPoolId: &pool, AutoVerifiedAttributes: []types.VerifiedAttributeType{"email"},
+					AdminCreateUserConfig: &types.AdminCreateUserConfigType{AllowAdminCreateUserOnly: true}}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			b.mails.forget() // the confirmation code of the sign-up
-			r := b.restore(pool, map[string]any{"Mode": "MISSING_ONLY"})
+			r := b.restore(pool, map[string]any{"Mode": "MISSING_ONLY", "Memberships": "ALL"})
 			line := r.mapped(t, victim.Attribute("sub"))
 			if (line[5] == "conflict") != test.conflict || line[2] == *signedUp.UserSub || r.report.Verified == test.conflict {
 				t.Errorf("the victim's line is %q, verified is %t", line, r.report.Verified)
