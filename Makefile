@@ -18,7 +18,7 @@ TPS         ?= 25
 FROM        ?=
 # More flags for the demo, for example DEMO_FLAGS="-kill 2".
 DEMO_FLAGS  ?=
-# More for the CDK, in deploy, diff and destroy.
+# More for the CDK, in deploy, deploy-secondary, diff and destroy.
 ARGS        ?=
 # Where `make local` listens; its page has the next port.
 PORT        ?= 4599
@@ -38,7 +38,7 @@ need = @command -v $(1) >/dev/null 2>&1 || { echo "$(1) was not found: $(2)" >&2
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make demo USERS=5000 USER_GROUPS=20 SEED=7 TPS=25, or FROM=<folder with the AWS CLI's output>"
 
@@ -90,10 +90,11 @@ not_news := -e '/^Runtime process exited abnormally: waitid: no child processes/
 	-e '/^Successfully synthesized to /d' -e '/^Supply a stack id /d'
 
 # Only when sources or context changed: what somebody edits under cdk.out by
-# hand stays, and demo and tests run it.
+# hand stays, and demo and tests run it. The testbed has an account of its own,
+# whatever credentials there are.
 $(ASSEMBLY)/.synthesized: $(stack_sources) cdk.json go.mod go.sum dist/.built .build/context$(subst /,-,$(ASSEMBLY)) | setup
 	@echo "synthesizing the templates into $(ASSEMBLY)"
-	@$(cdk) synth --quiet --output $(ASSEMBLY) $(CONTEXT) 2>&1 >/dev/null | sed $(not_news) >&2
+	@$(cdk) synth --app "CDK_DEFAULT_ACCOUNT= go run ." --quiet --output $(ASSEMBLY) $(CONTEXT) 2>&1 >/dev/null | sed $(not_news) >&2
 	@touch $@
 
 .PHONY: always
@@ -132,12 +133,18 @@ deployment := --output .build/cdk.deploy
 deploy: setup ## deploy into your account; ARGS="-c key=value --profile name"
 	$(cdk) deploy --all $(deployment) $(ARGS)
 
+# Whatever the prefix is. Exclusively: the stacks before it may be in a Region
+# that is down.
+.PHONY: deploy-secondary
+deploy-secondary: setup ## deploy only the secondary Region, the primary may be down; ARGS as for deploy
+	$(cdk) deploy --exclusively '*-Secondary' $(deployment) $(ARGS)
+
 .PHONY: diff
 diff: setup ## what a deployment would change
 	$(cdk) diff $(deployment) $(ARGS)
 
 .PHONY: destroy
-destroy: setup ## remove the stacks; table, buckets and keys stay, and are named
+destroy: setup ## remove the stacks; table, buckets and keys stay, and are named; ARGS as for deploy
 	$(cdk) destroy --all $(deployment) $(ARGS)
 	@go run ./stacks/leftovers .build/cdk.deploy
 

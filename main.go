@@ -34,7 +34,8 @@ func synth() (code int) {
 		fmt.Fprintf(os.Stderr, "The context (cdk.json, or -c key=value) needs a change:\n\n%v\n", err)
 		return 1
 	}
-	stacks.New(app, stacks.Props{Parameters: params, Assets: "dist"})
+	// The CDK CLI says which account its credentials are of, if it has some.
+	stacks.New(app, stacks.Props{Parameters: params, Assets: "dist", Account: os.Getenv("CDK_DEFAULT_ACCOUNT")})
 	app.Synth(nil)
 	return 0
 }

@@ -82,3 +82,36 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 }
+
+// TestAccount: the account that the CDK names gets into the names of buckets,
+// which CloudFormation takes over only if they are literal.
+func TestAccount(t *testing.T) {
+	steps, err := os.ReadDir("lambdas")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, step := range steps {
+		folder := filepath.Join(dir, "dist", step.Name())
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, "bootstrap"), []byte(step.Name()), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(app(t))
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CDK_DEFAULT_ACCOUNT=123456789012", "CDK_OUTDIR="+filepath.Join(dir, "cdk.out"),
+		`CDK_CONTEXT_JSON={"primaryUserPoolId": "ap-northeast-1_ExampleID", "secondaryRegion": "us-west-2", "notificationEmail": "identity-team@example.com"}`)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "cdk.out", "CognitoBackup-Secondary.template.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), `"BucketName": "cognitobackup-123456789012-us-west-2"`) {
+		t.Error("the bucket's name is not literal")
+	}
+}

@@ -15,5 +15,7 @@
 // environment, and imports nothing of what runs in it. Every name is built
 // from the prefix, so that one Region's stack can name what lives in the other
 // without a reference to it: the secondary stack deploys, updates and works
-// while the primary Region is unreachable.
+// while the primary Region is unreachable. One thing is beyond it: in the
+// partition aws, roles and policies are changed through IAM in us-east-1, so
+// if that is the primary Region, an update in its outage may not change them.
 package stacks

@@ -17,7 +17,9 @@ func (s *site) createKeys() {
 		return
 	}
 	if s.isPrimary() {
-		s.dataKey = s.newBackupKey()
+		// Kept in any case: the table survives even a creation that is rolled
+		// back, and cannot be read without its key.
+		s.dataKey = s.newBackupKey(awscdk.RemovalPolicy_RETAIN)
 	} else {
 		s.dataKey = awskms.Key_FromKeyArn(s.stack, jsii.String("BackupKey"),
 			awscdk.Fn_ImportValue(jsii.String(s.names.keyExport())))
@@ -27,14 +29,15 @@ func (s *site) createKeys() {
 
 // newBackupKey makes the customer-managed key of a Region. It outlives the
 // stack, like the table and the bucket that cannot be read without it.
-func (s *site) newBackupKey() awskms.Key {
-	key := s.newKey("BackupKey", "Backup table, bucket, queues and topic of "+s.names.prefix, awscdk.RemovalPolicy_RETAIN)
+func (s *site) newBackupKey(removal awscdk.RemovalPolicy) awskms.Key {
+	key := s.newKey("BackupKey", "Backup table, bucket, queues and topic of "+s.names.prefix, removal)
 	key.AddAlias(jsii.String(s.names.keyAlias()))
 	return key
 }
 
 // newKey makes a key that CloudWatch alarms of this account can use on their
-// way to the topic.
+// way to the topic. CloudWatch names the account in its requests to KMS, unlike
+// EventBridge, so the condition holds.
 func (s *site) newKey(id, description string, removal awscdk.RemovalPolicy) awskms.Key {
 	key := awskms.NewKey(s.stack, jsii.String(id), &awskms.KeyProps{
 		Description:       jsii.String(description),

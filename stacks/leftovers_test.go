@@ -28,8 +28,12 @@ func TestLeftovers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			out, err := exec.Command("go", "run", "./leftovers", test.a.dir).CombinedOutput()
 			want := "Left behind on purpose, because a backup must not vanish with the tool that made it:\n\n" + test.want + `
-To take them over again:  make deploy ARGS=--import-existing-resources
-To delete them for good:  docs/deployment.md, "Remove everything"
+Left behind because Cognito has made them: the log groups /aws/cognito/... of
+CSV import jobs, in each Region where there was an import. They name users.
+
+To take table and buckets over again:
+  make deploy ARGS=--import-existing-resources   (and the -c of the deployment)
+To delete all for good: docs/deployment.md, "Remove everything"
 `
 			if err != nil || string(out) != want {
 				t.Errorf("%v\ngot\n%s\nwant\n%s", err, out, want)

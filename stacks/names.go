@@ -21,7 +21,11 @@ const (
 )
 
 // names are the names of one deployment, all of which begin with its prefix.
-type names struct{ prefix string }
+type names struct {
+	prefix string
+	// account is the account's number if it is known, else empty.
+	account string
+}
 
 // of is <prefix>-<what>: stacks, functions, queues, state machines, alarms.
 func (n names) of(what string) string { return n.prefix + "-" + what }
@@ -35,9 +39,15 @@ func deadLetter(queue string) string {
 	return strings.TrimSuffix(queue, "Queue") + "DeadLetterQueue"
 }
 
-// bucket names are unique among all accounts and have no upper case.
+// bucket names are unique among all accounts and have no upper case. The
+// account is spelled out if it is known: CloudFormation takes over an existing
+// resource only if the template has its name without any function in it.
 func (n names) bucket(region string) string {
-	return strings.ToLower(n.prefix) + "-" + *awscdk.Aws_ACCOUNT_ID() + "-" + region
+	account := n.account
+	if account == "" {
+		account = *awscdk.Aws_ACCOUNT_ID()
+	}
+	return strings.ToLower(n.prefix) + "-" + account + "-" + region
 }
 
 // keyAlias is the alias of a Region's customer-managed key. The primary

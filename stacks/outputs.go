@@ -19,6 +19,7 @@ func (s *site) createOutputs() {
 	s.output("BucketConsole", "Reports of imports in the console", s.console("s3/buckets/"+*s.bucket.BucketName(), ""))
 	s.output("ImportInput", "Input of the "+importWorkflow+": put in the id of the pool that is to receive the users",
 		fmt.Sprintf(`{"NewUserPoolId": "%s_XXXXXXXXX"}`, s.region))
+	s.output("Parameters", "The parameters of this deployment, as cdk.json takes them", s.params.context())
 }
 
 func (s *site) output(id, description, value string) {

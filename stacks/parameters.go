@@ -111,6 +111,27 @@ func ParseParameters(context map[string]any) (Parameters, error) {
 	return p, nil
 }
 
+// context is the parameters as the context of cdk.json that makes them.
+func (p Parameters) context() string {
+	context := map[string]any{
+		keyPrimaryUserPoolID:   p.PrimaryUserPoolID,
+		keySecondaryRegion:     p.SecondaryRegion,
+		keyNotificationEmail:   strings.Join(p.NotificationEmails, ","),
+		keyExportFrequency:     p.Schedule.Expression,
+		keyCognitoTPS:          p.CognitoTPS,
+		keySNSPreference:       p.SNSPreference,
+		keyRetentionDays:       p.RetentionDays,
+		keyMassDeletionPercent: p.MassDeletionPercent,
+		keyExportShards:        p.ExportShards,
+		keyCustomerManagedKeys: p.CustomerManagedKeys,
+		keyStackPrefix:         p.StackPrefix,
+	}
+	if len(p.ImportUserPoolIDs) > 0 {
+		context[keyImportUserPoolIDs] = strings.Join(p.ImportUserPoolIDs, ",")
+	}
+	return quote(context)
+}
+
 // quotas are the documented default request rates, per second, of the
 // categories in which the workflows make calls by the thousand; those marked
 // fixed cannot be raised.

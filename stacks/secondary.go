@@ -32,7 +32,8 @@ func newSecondary(app awscdk.App, props Props) awscdk.Stack {
 func newSecondaryKey(app awscdk.App, props Props) awscdk.Stack {
 	s := newSite(app, props, "SecondaryKey", props.Parameters.SecondaryRegion,
 		"Key of the backup of Cognito user pool "+props.Parameters.PrimaryUserPoolID+" in the secondary Region.")
-	key := s.newBackupKey()
+	// Nothing is encrypted with it before its stack stands.
+	key := s.newBackupKey(awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE)
 	awscdk.NewCfnOutput(s.stack, jsii.String("KeyArn"), &awscdk.CfnOutputProps{
 		Description: jsii.String("Key of the backup in this Region, for " + s.names.of("Secondary")),
 		Value:       key.KeyArn(),

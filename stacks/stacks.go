@@ -20,6 +20,9 @@ type Props struct {
 	Parameters Parameters
 	// Assets is the folder that holds <step>/bootstrap for every step.
 	Assets string
+	// Account is the account that is deployed to; empty if it is not known.
+	// Nothing but the names of the buckets depends on it.
+	Account string
 }
 
 // New adds the stacks of one deployment to the app.
@@ -74,9 +77,9 @@ type site struct {
 
 func newSite(app awscdk.App, props Props, name, region, description string) *site {
 	p := props.Parameters
-	n := names{p.StackPrefix}
+	n := names{p.StackPrefix, props.Account}
 	stack := awscdk.NewStack(app, jsii.String(n.of(name)), &awscdk.StackProps{
-		// No account: the templates are the same for all, and synthesis needs none.
+		// No account: synthesis needs none, and only names.bucket spells it out.
 		Env:         &awscdk.Environment{Region: jsii.String(region)},
 		Description: jsii.String(description),
 	})

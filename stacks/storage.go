@@ -29,7 +29,9 @@ func (s *site) createBucket() {
 		MinimumTLSVersion: jsii.Number(1.2),
 		Encryption:        awss3.BucketEncryption_S3_MANAGED,
 		Versioned:         jsii.Bool(true),
-		RemovalPolicy:     awscdk.RemovalPolicy_RETAIN,
+		// Kept, but not by a creation that is rolled back: the next would find
+		// the name taken.
+		RemovalPolicy: awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE,
 		LifecycleRules: &[]*awss3.LifecycleRule{
 			{
 				Id:                          jsii.String("RunObjects"),

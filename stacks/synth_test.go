@@ -26,7 +26,10 @@ type assembly struct {
 
 // synthesize builds the app with the context of cdk.json and the given changes.
 // Functions get placeholder code, so that the tests need no build.
-func synthesize(changes map[string]any) (a *assembly, err error) {
+func synthesize(changes map[string]any) (*assembly, error) { return synthesizeFor(Props{}, changes) }
+
+// synthesizeFor adds parameters and functions to the props.
+func synthesizeFor(props Props, changes map[string]any) (a *assembly, err error) {
 	defer func() {
 		if failure := recover(); failure != nil {
 			err = fmt.Errorf("%v", failure)
@@ -37,12 +40,10 @@ func synthesize(changes map[string]any) (a *assembly, err error) {
 		return nil, err
 	}
 	maps.Copy(context, changes)
-	params, err := ParseParameters(context)
-	if err != nil {
+	if props.Parameters, err = ParseParameters(context); err != nil {
 		return nil, err
 	}
-	assets, err := placeholderAssets()
-	if err != nil {
+	if props.Assets, err = placeholderAssets(); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp(testDir(), "out")
@@ -50,12 +51,12 @@ func synthesize(changes map[string]any) (a *assembly, err error) {
 		return nil, err
 	}
 	app := awscdk.NewApp(&awscdk.AppProps{Context: &context, Outdir: jsii.String(dir), AnalyticsReporting: jsii.Bool(false)})
-	New(app, Props{Parameters: params, Assets: assets})
+	New(app, props)
 	if examined(changes) {
 		awscdk.Aspects_Of(app).Add(cdknag.NewAwsSolutionsChecks(&cdknag.NagPackProps{Verbose: jsii.Bool(true)}), nil)
 	}
 	app.Synth(nil)
-	return &assembly{dir, params.StackPrefix}, nil
+	return &assembly{dir, props.Parameters.StackPrefix}, nil
 }
 
 // examined tells whether cdk-nag looks at the stacks: at the two kinds of

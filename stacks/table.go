@@ -17,7 +17,9 @@ func (s *site) createTable() {
 		Billing:            awsdynamodb.Billing_OnDemand(nil),
 		Encryption:         s.tableEncryption(),
 		DeletionProtection: jsii.Bool(true),
-		RemovalPolicy:      awscdk.RemovalPolicy_RETAIN,
+		// Also when its creation is rolled back: CloudFormation could not delete
+		// it, being protected, and the next deployment can take it over.
+		RemovalPolicy: awscdk.RemovalPolicy_RETAIN,
 		PointInTimeRecoverySpecification: &awsdynamodb.PointInTimeRecoverySpecification{
 			PointInTimeRecoveryEnabled: jsii.Bool(true),
 		},

@@ -1,9 +1,11 @@
 package stacks
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -51,12 +53,73 @@ func TestTable(t *testing.T) {
 // data along, and the name by which it can be taken over again is known.
 func (r resource) wantRetained(t *testing.T) {
 	t.Helper()
-	if r.DeletionPolicy != "Retain" || r.UpdateReplacePolicy != "Retain" {
+	if !r.retained() || r.UpdateReplacePolicy != "Retain" {
 		t.Errorf("%s %s: deletion policy %s, when replaced %s", r.Type, r.ID, r.DeletionPolicy, r.UpdateReplacePolicy)
 	}
 	if r.Type != "AWS::KMS::Key" && r.at("TableName") == nil && r.at("BucketName") == nil {
 		t.Errorf("%s %s has a name that only CloudFormation knows", r.Type, r.ID)
 	}
+}
+
+func (r resource) retained() bool { return strings.HasPrefix(r.DeletionPolicy, "Retain") }
+
+// TestCreationRolledBack: a first deployment that fails leaves nothing in the
+// way of the next, but for the table and, for as long as the table is there,
+// its key. CloudFormation cannot delete the one, and the other must stay.
+func TestCreationRolledBack(t *testing.T) {
+	for name, want := range map[string]map[string]string{
+		"Primary":      {"AWS::DynamoDB::GlobalTable": "Retain", "AWS::KMS::Key": "Retain", "AWS::S3::Bucket": "RetainExceptOnCreate"},
+		"Secondary":    {"AWS::S3::Bucket": "RetainExceptOnCreate"},
+		"SecondaryKey": {"AWS::KMS::Key": "RetainExceptOnCreate"},
+	} {
+		got := map[string]string{}
+		for _, r := range ownKeys(t).template(t, name).Resources {
+			if r.retained() {
+				got[r.Type] = r.DeletionPolicy
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: deletion policies %v, want %v", name, got, want)
+		}
+	}
+}
+
+// TestNamesOfWhatIsRetained: CloudFormation takes over what an earlier
+// deployment has left only if its name is in the template as it is, without a
+// function. The account that the CDK CLI names is for nothing else.
+func TestNamesOfWhatIsRetained(t *testing.T) {
+	props := Props{Account: "123456789012"}
+	known, err := synthesizeFor(props, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stack := range bothStacks {
+		tmpl, unknown := known.template(t, stack), standard(t).template(t, stack)
+		found := 0
+		for id, r := range tmpl.Resources {
+			if r.retained() {
+				found++
+				name, _ := cmp.Or(r.at("TableName"), r.at("BucketName")).(string)
+				if !strings.HasPrefix(strings.ToLower(name), "cognitobackup-") {
+					t.Errorf("%s %s has no literal name: %s%s", stack, id, compact(r.at("TableName")), compact(r.at("BucketName")))
+				}
+			}
+			if got, want := strings.ReplaceAll(plainAll(r.Properties), "cognitobackup-123456789012-", "cognitobackup-<AWS::AccountId>-"),
+				plainAll(unknown.Resources[id].Properties); sortedLines(got) != sortedLines(want) {
+				t.Errorf("%s %s differs in more than the bucket's name:\n%s\nwithout account\n%s", stack, id, got, want)
+			}
+		}
+		if want := map[string]int{"Primary": 2, "Secondary": 1}[stack]; found != want {
+			t.Errorf("%s retains %d resources, want %d", stack, found, want)
+		}
+	}
+}
+
+// sortedLines makes texts of maps comparable.
+func sortedLines(text string) string {
+	lines := strings.Split(text, "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 // TestTableKeys: the replica's key is named by its alias, because a reference
@@ -459,7 +522,7 @@ func TestAlarms(t *testing.T) {
 		"ExportFailed":            {true, 1, 1, "GreaterThanOrEqualToThreshold", "notBreaching"},
 		"RestorePointSuspect":     {true, 1, 1, "GreaterThanOrEqualToThreshold", "ignore"},
 		"NoRestorePoint":          {true, 1, 48, "LessThanThreshold", "breaching"},
-		"ReplicationLatency":      {true, 900_000, 3, "GreaterThanOrEqualToThreshold", "notBreaching"},
+		"ReplicationLatency":      {true, 900_000, 1, "GreaterThanOrEqualToThreshold", "notBreaching"},
 		"CleanUpDeadLetterQueue":  {true, 1, 1, "GreaterThanOrEqualToThreshold", "notBreaching"},
 		"ImportFailed":            {false, 1, 1, "GreaterThanOrEqualToThreshold", "notBreaching"},
 		"SendMessageFailed":       {false, 1, 1, "GreaterThanOrEqualToThreshold", "notBreaching"},
@@ -538,6 +601,8 @@ func TestAlarms(t *testing.T) {
 	missing.want(t, "Period", 3600)
 	latency := primary.named(t, "AWS::CloudWatch::Alarm", "AlarmName", "CognitoBackup-ReplicationLatency")
 	latency.want(t, "MetricName", "ReplicationLatency")
+	latency.want(t, "Statistic", "Maximum")
+	latency.want(t, "DatapointsToAlarm", nil) // all of the one
 	latency.want(t, "Dimensions", []any{
 		map[string]any{"Name": "ReceivingRegion", "Value": "us-west-2"}, map[string]any{"Name": "TableName", "Value": "CognitoBackup-BackupTable"}})
 }
@@ -546,9 +611,10 @@ func TestDashboards(t *testing.T) {
 	shown := map[string][]string{
 		"Primary": {"RestorePoint", "Users", "Groups", "Memberships", "Added", "Changed", "Removed", "Suspect", "UsersRestored",
 			"MembershipsRestored", "Restored", "Failed", "ThrottledCalls", "DurationSeconds", "ApproximateNumberOfMessagesVisible",
-			"ReplicationLatency", "ExecutionsFailed", "EPOCH"},
+			"ReplicationLatency", "ExecutionsFailed", "EPOCH", "RUNNING_SUM(FILL(usersRestored, 0))", "RUNNING_SUM(FILL(membershipsRestored, 0))"},
 		"Secondary": {"UsersRestored", "MembershipsRestored", "Restored", "Failed", "ThrottledCalls", "DurationSeconds",
-			"ApproximateNumberOfMessagesVisible", "ExecutionsFailed"},
+			"ApproximateNumberOfMessagesVisible", "ExecutionsFailed", "RUNNING_SUM(FILL(usersRestored, 0))", "RUNNING_SUM(FILL(membershipsRestored, 0))",
+			"aws dynamodb query --region us-west-2 --table-name CognitoBackup-BackupTable", "EXPORT-ap-northeast-1_ExampleID"},
 	}
 	inBoth(t, func(t *testing.T, tmpl *template, _ bool) {
 		dashboard := tmpl.named(t, "AWS::CloudWatch::Dashboard", "DashboardName", "CognitoBackup-"+tmpl.name)
@@ -814,6 +880,35 @@ func TestOtherPartitions(t *testing.T) {
 		}
 		if got := plain(a.template(t, stack).Outputs["DashboardConsole"].Value); !strings.Contains(got, ".console.amazonaws-us-gov.com/") {
 			t.Errorf("%s: the console is at %s", stack, got)
+		}
+	}
+}
+
+// TestParametersOutput: what a deployment was made with can be read from its
+// stacks, and makes the same deployment again.
+func TestParametersOutput(t *testing.T) {
+	a, err := synthesize(map[string]any{"importUserPoolIds": []any{"us-west-2_AAA", "us-west-2_BBB"}, "cognitoTps": "17",
+		"notificationEmail": "a@example.com,b@example.com", "exportFrequency": "EVERY_7_DAYS", "stackPrefix": "CognitoBackup"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stack := range bothStacks {
+		text := plain(a.template(t, stack).Outputs["Parameters"].Value)
+		var context map[string]any
+		if err := json.Unmarshal([]byte(text), &context); err != nil {
+			t.Fatalf("%s: %v\n%s", stack, err, text)
+		}
+		for _, key := range contextKeys {
+			if context[key] == nil {
+				t.Errorf("%s: %s is missing in %s", stack, key, text)
+			}
+		}
+		again, err := ParseParameters(context)
+		if err != nil {
+			t.Fatalf("%s: %v", stack, err)
+		}
+		if again.context() != text || again.CognitoTPS != 17 || len(again.ImportUserPoolIDs) != 2 || len(again.NotificationEmails) != 2 {
+			t.Errorf("%s: %s comes back as %s", stack, text, again.context())
 		}
 	}
 }

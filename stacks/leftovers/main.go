@@ -1,6 +1,6 @@
 // Command leftovers prints what `cdk destroy` leaves behind: the resources of
-// a cloud assembly whose deletion policy is Retain. It looks at the assembly
-// and not at an account.
+// a cloud assembly that are retained. It looks at the assembly and not at an
+// account.
 package main
 
 import (
@@ -64,15 +64,19 @@ func describe(assembly string) (string, error) {
 		}
 		region := stack.Environment[strings.LastIndexByte(stack.Environment, '/')+1:]
 		for _, r := range t.Resources {
-			if r.DeletionPolicy == "Retain" {
+			if strings.HasPrefix(r.DeletionPolicy, "Retain") { // or RetainExceptOnCreate
 				lines = append(lines, fmt.Sprintf("  %-15s %-7s %s\n", region, kind(r.Type), name(r.Properties)+replicas(r.Properties, region)))
 			}
 		}
 	}
 	slices.Sort(lines)
 	return "Left behind on purpose, because a backup must not vanish with the tool that made it:\n\n" + strings.Join(lines, "") + `
-To take them over again:  make deploy ARGS=--import-existing-resources
-To delete them for good:  docs/deployment.md, "Remove everything"
+Left behind because Cognito has made them: the log groups /aws/cognito/... of
+CSV import jobs, in each Region where there was an import. They name users.
+
+To take table and buckets over again:
+  make deploy ARGS=--import-existing-resources   (and the -c of the deployment)
+To delete all for good: docs/deployment.md, "Remove everything"
 `, nil
 }
 
