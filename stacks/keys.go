@@ -36,8 +36,8 @@ func (s *site) newBackupKey(removal awscdk.RemovalPolicy) awskms.Key {
 }
 
 // newKey makes a key that CloudWatch alarms of this account can use on their
-// way to the topic. CloudWatch names the account in its requests to KMS, unlike
-// EventBridge, so the condition holds.
+// way to the topic. AWS supports the condition for CloudWatch (not for
+// EventBridge, which publishes nothing here).
 func (s *site) newKey(id, description string, removal awscdk.RemovalPolicy) awskms.Key {
 	key := awskms.NewKey(s.stack, jsii.String(id), &awskms.KeyProps{
 		Description:       jsii.String(description),

@@ -72,7 +72,7 @@ func describe(assembly string) (string, error) {
 	slices.Sort(lines)
 	return "Left behind on purpose, because a backup must not vanish with the tool that made it:\n\n" + strings.Join(lines, "") + `
 Left behind because Cognito has made them: the log groups /aws/cognito/... of
-CSV import jobs, in each Region where there was an import. They name users.
+CSV import jobs, in each Region where there was an import. They may name users.
 
 To take table and buckets over again:
   make deploy ARGS=--import-existing-resources   (and the -c of the deployment)

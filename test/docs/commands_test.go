@@ -56,6 +56,8 @@ func standIn(name string, args []string) error {
 		switch args[0] + " " + args[1] {
 		case "sts get-caller-identity":
 			fmt.Println("123456789012")
+		case "sqs get-queue-url":
+			fmt.Println("queue-url")
 		case "dynamodb get-item":
 			configuration, err := os.ReadFile(os.Getenv(callsFile) + ".configuration")
 			if err != nil {
@@ -72,6 +74,8 @@ var placeholders = strings.NewReplacer(
 	"<prefix>", "CognitoBackup", "<account>", "123456789012",
 	"<primary Region>", "ap-northeast-1", "<secondary Region>", "us-west-2", "<Region>", "us-west-2",
 	"<pool id>", "us-west-2_XXXXXXXXX", "<new pool id>", "us-west-2_XXXXXXXXX", "<standby pool>", "us-west-2_XXXXXXXXX",
+	"<all pools>", "us-west-2_XXXXXXXXX,us-west-2_YYYYYYYYY", "<username>", "jo", "<log group>", "/aws/cognito/example",
+	"<execution ARN>", "arn:aws:states:us-west-2:123456789012:execution:CognitoBackup-ImportWorkflow:example",
 	"<folder>", "folder", "<path>", "path",
 )
 
@@ -250,9 +254,9 @@ func TestVariablesOfTheRunbook(t *testing.T) {
 		if !in[b.section] {
 			continue
 		}
-		calls := script{d, b.line, b.content + `aws noted "$BUCKET" "$TABLE" "$MACHINE"` + "\n"}.play(t, nil)
+		calls := script{d, b.line, b.content + `aws noted "$BUCKET" "$TABLE" "$MACHINE" "$AWS_REGION${AWS_REGION@a}" "$AWS_DEFAULT_REGION${AWS_DEFAULT_REGION@a}"` + "\n"}.play(t, nil)
 		want := []string{"aws", "noted", "cognitobackup-123456789012-us-west-2", "CognitoBackup-BackupTable",
-			"arn:aws:states:us-west-2:123456789012:stateMachine:CognitoBackup-ImportWorkflow"}
+			"arn:aws:states:us-west-2:123456789012:stateMachine:CognitoBackup-ImportWorkflow", "us-west-2x", "us-west-2x"} // x: exported
 		if got := calls[len(calls)-1]; !slices.Equal(got, want) {
 			t.Errorf("the variables are %q, want %q", got, want)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"cognito-backup/internal/export"
 	"cognito-backup/internal/restore"
@@ -290,16 +291,28 @@ var operations = map[string]struct {
 	input    any
 	required []string
 }{
-	"cognito-idp create-user-pool":     {cognitoidentityprovider.CreateUserPoolInput{}, []string{"--cli-input-json"}},
-	"cognito-idp describe-user-pool":   {cognitoidentityprovider.DescribeUserPoolInput{}, []string{"--user-pool-id"}},
-	"dynamodb delete-table":            {dynamodb.DeleteTableInput{}, []string{"--table-name"}},
-	"dynamodb get-item":                {dynamodb.GetItemInput{}, []string{"--table-name", "--key"}},
-	"dynamodb query":                   {dynamodb.QueryInput{}, []string{"--table-name", "--key-condition-expression"}},
-	"dynamodb scan":                    {dynamodb.ScanInput{}, []string{"--table-name"}},
-	"dynamodb update-table":            {dynamodb.UpdateTableInput{}, []string{"--table-name"}},
-	"stepfunctions describe-execution": {sfn.DescribeExecutionInput{}, []string{"--execution-arn"}},
-	"stepfunctions start-execution":    {sfn.StartExecutionInput{}, []string{"--state-machine-arn", "--input"}},
-	"sts get-caller-identity":          {struct{}{}, nil},
+	"cloudformation delete-stack":       {struct{ StackName string }{}, []string{"--stack-name"}},
+	"cloudformation describe-stacks":    {struct{ StackName string }{}, []string{"--stack-name"}},
+	"cloudtrail lookup-events":          {struct{ LookupAttributes []string }{}, []string{"--lookup-attributes"}},
+	"cloudwatch set-alarm-state":        {struct{ AlarmName, StateValue, StateReason string }{}, []string{"--alarm-name", "--state-value", "--state-reason"}},
+	"cognito-idp admin-create-user":     {cognitoidentityprovider.AdminCreateUserInput{}, []string{"--user-pool-id", "--username"}},
+	"cognito-idp list-user-import-jobs": {cognitoidentityprovider.ListUserImportJobsInput{}, []string{"--user-pool-id", "--max-results"}},
+	"logs delete-log-group":             {struct{ LogGroupName string }{}, []string{"--log-group-name"}},
+	"logs describe-log-groups":          {struct{ LogGroupNamePrefix string }{}, nil},
+	"sqs get-queue-url":                 {sqs.GetQueueUrlInput{}, []string{"--queue-name"}},
+	"sqs purge-queue":                   {sqs.PurgeQueueInput{}, []string{"--queue-url"}},
+	"stepfunctions stop-execution":      {sfn.StopExecutionInput{}, []string{"--execution-arn"}},
+	"cognito-idp create-user-pool":      {cognitoidentityprovider.CreateUserPoolInput{}, []string{"--cli-input-json"}},
+	"cognito-idp describe-user-pool":    {cognitoidentityprovider.DescribeUserPoolInput{}, []string{"--user-pool-id"}},
+	"dynamodb delete-table":             {dynamodb.DeleteTableInput{}, []string{"--table-name"}},
+	"dynamodb describe-table":           {dynamodb.DescribeTableInput{}, []string{"--table-name"}},
+	"dynamodb get-item":                 {dynamodb.GetItemInput{}, []string{"--table-name", "--key"}},
+	"dynamodb query":                    {dynamodb.QueryInput{}, []string{"--table-name", "--key-condition-expression"}},
+	"dynamodb scan":                     {dynamodb.ScanInput{}, []string{"--table-name"}},
+	"dynamodb update-table":             {dynamodb.UpdateTableInput{}, []string{"--table-name"}},
+	"stepfunctions describe-execution":  {sfn.DescribeExecutionInput{}, []string{"--execution-arn"}},
+	"stepfunctions start-execution":     {sfn.StartExecutionInput{}, []string{"--state-machine-arn", "--input"}},
+	"sts get-caller-identity":           {struct{}{}, nil},
 }
 
 // general are options of every operation.
@@ -308,6 +321,9 @@ var general = []string{"--region", "--query", "--output", "--profile", "--max-it
 func (p *product) checkAWS(args []string) error {
 	if len(args) > 1 && args[0] == "s3" && args[1] == "cp" {
 		return checkCopy(args[2:])
+	}
+	if len(args) > 2 && args[0] == "dynamodb" && args[1] == "wait" && slices.Contains([]string{"table-exists", "table-not-exists"}, args[2]) {
+		args = slices.Concat([]string{"dynamodb", "describe-table"}, args[3:])
 	}
 	if len(args) < 2 {
 		return errors.New("no operation")
@@ -375,8 +391,10 @@ var (
 
 // checkOptions looks at the values.
 func (p *product) checkOptions(options map[string]string) error {
-	if table, ok := options["--table-name"]; ok && !p.resource(table) {
-		return fmt.Errorf("no table %s", table)
+	for _, option := range []string{"--table-name", "--stack-name", "--alarm-name", "--queue-name"} {
+		if name, ok := options[option]; ok && !p.resource(name) {
+			return fmt.Errorf("%s: there is no %s", option, name)
+		}
 	}
 	for _, option := range []string{"--key", "--expression-attribute-names", "--expression-attribute-values", "--replica-updates"} {
 		if value, ok := options[option]; ok && !json.Valid([]byte(value)) {
@@ -436,7 +454,7 @@ func checkInput(input string, exports bool) error {
 
 func checkCopy(args []string) error {
 	for _, arg := range args {
-		if arg == "--recursive" || arg == "." {
+		if arg == "--recursive" || arg == "." || arg == "users.txt" || arg == "s3://cognitobackup-123456789012-us-west-2/users.txt" {
 			continue
 		}
 		if !strings.HasPrefix(arg, "s3://cognitobackup-123456789012-us-west-2/reports/restore-") {
