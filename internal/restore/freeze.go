@@ -39,6 +39,7 @@ type freezeCursor struct {
 	Incomplete bool
 	Positions  []backup.Position
 	Frozen     Frozen
+	Usage      usage  // of attributes by the users in scope
 	Found      []int  // indexes into the names of Users that were met
 	Older      string // sentences about newer points that did not verify
 	// Scanned are the memberships that the scan saw, Held those that the chunks
@@ -65,7 +66,7 @@ func (s *ScanTable) Run(ctx context.Context, slice *step.Slice) (step.Run, error
 	} else if !resumed {
 		cursor.start(&plan)
 	}
-	f := &freezer{run: r, store: s.Store, plan: &plan, rules: plan.rules(), cursor: cursor}
+	f := &freezer{run: r, store: s.Store, plan: &plan, rules: plan.rules(), cursor: cursor, differing: plan.differing()}
 	if err := f.loadWanted(ctx); err != nil {
 		return step.Run{}, err
 	}
@@ -98,6 +99,7 @@ func segments(points []backup.RestorePoint) int {
 func (c *freezeCursor) start(plan *Plan) {
 	c.Positions = make([]backup.Position, segments(plan.Points))
 	c.Frozen = Frozen{}
+	c.Usage = usage{Used: map[string]int{}, Refused: map[string]string{}}
 	c.Found = nil
 	c.Scanned, c.Held = backup.Summary{}, backup.Summary{}
 	if c.Candidate < len(plan.Points) {
@@ -111,13 +113,15 @@ func (c *freezeCursor) start(plan *Plan) {
 // freezer copies one restore point.
 type freezer struct {
 	run
-	store   *backup.Store
-	plan    *Plan
-	rules   *Rules
-	cursor  *freezeCursor
-	wanted  map[string]int // names of Users
-	builder builder
-	groups  []pool.Group
+	store  *backup.Store
+	plan   *Plan
+	rules  *Rules
+	cursor *freezeCursor
+	wanted map[string]int // names of Users
+	// differing are the attributes that the target has otherwise.
+	differing map[string]string
+	builder   builder
+	groups    []pool.Group
 }
 
 // freeze works until the slice is used up or a restore point is frozen and
@@ -141,6 +145,9 @@ func (f *freezer) freeze(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		if ok {
+			if found := f.cursor.Usage.stoppers(f.plan); found != nil {
+				return false, &PreflightError{Findings: found}
+			}
 			return true, f.finish(ctx)
 		}
 	}
@@ -203,6 +210,7 @@ func (f *freezer) take(items []backup.Item) ([]Entry, error) {
 				Sub: item.Name(), Username: u.Username, Attributes: u.Attributes, Enabled: u.Enabled, Status: u.Status, Created: u.Created,
 			}}
 			if f.inScope(&entry.User) {
+				f.cursor.Usage.note(f.plan, u.Attributes, f.differing)
 				entries = append(entries, entry)
 			} else {
 				f.cursor.Frozen.Stats.OutOfScope++

@@ -159,7 +159,7 @@ func (w *preflightWorld) check(t *testing.T) (findings []string, plan *Plan, run
 		}
 	}
 	objects := &step.Objects{API: new(steptest.Bucket), Bucket: "bucket"}
-	slice := &step.Slice{Objects: objects, Event: step.Event{Workflow: "ImportWorkflow", Step: "CheckNewUserPool",
+	slice := &step.Slice{Objects: objects, Event: step.Event{Workflow: "ImportWorkflow", Step: "CheckNewUserPool", StartTime: started.Add(time.Hour),
 		Execution: "arn:aws:states:us-west-2:123456789012:execution:CognitoBackup-ImportWorkflow:restore-1",
 		Input:     []byte(fmt.Sprintf(`{"NewUserPoolId": %q%s}`, targetPool, w.in))}}
 	s := &CheckNewUserPool{API: w, Store: store, SourcePoolID: from, Region: "us-west-2", TPS: w.tps, SliceSeconds: 600, Now: time.Now}
@@ -421,5 +421,15 @@ func TestSubAttributeWithSignUp(t *testing.T) {
 		return strings.Contains(s, "whoever signs up may set it, so that it proves nobody's identity")
 	}) {
 		t.Errorf("%q, %+v", findings, plan)
+	}
+}
+
+// TestLackingAttributeWithoutRestorePoint: what is readable is looked through too.
+func TestLackingAttributeWithoutRestorePoint(t *testing.T) {
+	w := preflight()
+	w.none, w.in = true, `, "AllowIncomplete": true`
+	w.target.SchemaAttributes = w.target.SchemaAttributes[:2]
+	if findings, _, _ := w.check(t); len(findings) != 1 || !strings.HasPrefix(findings[0], "the attribute custom:plan, in use, differs: the target lacks it") {
+		t.Errorf("%q", findings)
 	}
 }

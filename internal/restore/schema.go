@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"cognito-backup/internal/backup"
+	"cognito-backup/internal/step"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -21,44 +22,59 @@ type usage struct {
 }
 
 // schema compares the attributes. One that differs stops the import only if
-// somebody uses it, which only the records tell.
+// somebody uses it, which only the records tell. ScanTable looks again at those
+// that it freezes, which may be of an older restore point.
 func (c *checker) schema(ctx context.Context) (bool, error) {
-	differing := c.differing()
+	differing := c.plan.differing()
 	if len(differing) == 0 {
 		return true, nil
 	}
 	if done, err := c.lookForUse(ctx, differing); err != nil || !done {
 		return false, err
 	}
+	used := c.cursor.Usage
 	for _, name := range slices.Sorted(maps.Keys(differing)) {
-		used := c.cursor.Usage.Used[name]
-		refused := c.cursor.Usage.Refused[name]
-		_, there := c.plan.Target.Schema[name]
-		switch {
-		case used == 0:
+		switch stopper := c.plan.stopper(name, differing[name], used); {
+		case stopper != "":
+			c.stop("%s", stopper)
+		case used.Used[name] == 0:
 			c.warn("%s has the attribute %s otherwise than the source: %s. Nobody in the restore point uses it.", c.plan.Target.ID, name, differing[name])
-		case there && refused == "" && strings.HasPrefix(differing[name], "length"):
-			c.warn("%s has the attribute %s otherwise than the source: %s. All stored values fit.", c.plan.Target.ID, name, differing[name])
-		case there && refused != "":
-			c.stop("%s refuses values of the attribute %s: a value %s; create the pool with the source's schema", c.plan.Target.ID, name, refused)
 		default:
-			c.stop("the attribute %s, in use, differs: %s; create the pool with the source's schema, or add the attribute", name, differing[name])
+			c.warn("%s has the attribute %s otherwise than the source: %s. All stored values fit.", c.plan.Target.ID, name, differing[name])
 		}
 	}
 	return true, nil
 }
 
+// stopper says why an import cannot go on with an attribute that differs, ""
+// when it can.
+func (p *Plan) stopper(name, how string, u *usage) string {
+	_, there := p.Target.Schema[name]
+	switch refused := u.Refused[name]; {
+	case u.Used[name] == 0:
+		return ""
+	case there && refused != "":
+		return fmt.Sprintf("%s refuses values of the attribute %s: a value %s; create the pool with the source's schema", p.Target.ID, name, refused)
+	case there && strings.HasPrefix(how, "length"):
+		return ""
+	}
+	return fmt.Sprintf("the attribute %s, in use, differs: %s; create the pool with the source's schema, or add the attribute", name, how)
+}
+
+// lacks is how an attribute differs that the target has not.
+const lacks = "the target lacks it"
+
 // differing describes the attributes that are not the same in the target.
-func (c *checker) differing() map[string]string {
+func (p *Plan) differing() map[string]string {
 	d := map[string]string{}
-	for name, s := range c.plan.Source.Schema {
+	for name, s := range p.Source.Schema {
 		if slices.Contains(notWritable, name) {
 			continue
 		}
-		t, there := c.plan.Target.Schema[name]
+		t, there := p.Target.Schema[name]
 		switch {
 		case !there:
-			d[name] = "the target lacks it"
+			d[name] = lacks
 		case s.Type != t.Type:
 			d[name] = fmt.Sprintf("type %s in the source, %s in the target", s.Type, t.Type)
 		case s.Mutable != t.Mutable:
@@ -85,10 +101,10 @@ func (c *checker) lookForUse(ctx context.Context, differing map[string]string) (
 		c.cursor.Usage = &usage{Positions: make([]backup.Position, segments(c.plan.Points)), Used: map[string]int{}, Refused: map[string]string{}}
 	}
 	u := c.cursor.Usage
-	if len(c.plan.Points) == 0 {
-		return true, nil
+	asOf := step.FormatTime(c.plan.Started) // no commit record at all: as the table is now
+	if len(c.plan.Points) > 0 {
+		asOf = c.plan.Points[0].ID()
 	}
-	asOf := c.plan.Points[0].ID()
 	for slices.ContainsFunc(u.Positions, func(p backup.Position) bool { return !p.Done }) {
 		if c.Expired() {
 			return false, nil
@@ -127,19 +143,45 @@ func (c *checker) use(item *backup.Item, differing map[string]string) error {
 	if err := item.Decode(&user); err != nil {
 		return err
 	}
-	for name := range differing {
-		value := user.Attributes[name]
-		if value == "" {
+	c.cursor.Usage.note(&c.plan, user.Attributes, differing)
+	return nil
+}
+
+// note takes down which of the attributes that differ are in use. An attribute
+// that the target lacks is among them even if the source's are not known.
+func (u *usage) note(p *Plan, attributes, differing map[string]string) {
+	for name, value := range attributes {
+		a, there := p.Target.Schema[name]
+		_, differs := differing[name]
+		if value == "" || there && !differs && p.Source.Schema != nil || slices.Contains(notWritable, name) {
 			continue
 		}
-		c.cursor.Usage.Used[name]++
-		if a, there := c.plan.Target.Schema[name]; there {
-			if why := a.accepts(value); why != "" {
-				c.cursor.Usage.Refused[name] = why
-			}
+		if u.Used[name]++; !there {
+			continue
+		}
+		if why := a.accepts(value); why != "" {
+			u.Refused[name] = why
 		}
 	}
-	return nil
+}
+
+// stoppers are the reasons not to write what was frozen: nobody would be told
+// of an attribute that gets lost.
+func (u *usage) stoppers(p *Plan) []string {
+	var found []string
+	differing := p.differing()
+	for _, name := range slices.Sorted(maps.Keys(u.Used)) {
+		how, differs := differing[name]
+		if _, there := p.Target.Schema[name]; !there {
+			how = lacks
+		} else if !differs && u.Refused[name] == "" {
+			continue
+		}
+		if s := p.stopper(name, how, u); s != "" {
+			found = append(found, s)
+		}
+	}
+	return found
 }
 
 // allRefused says that no further record can change what is known.
