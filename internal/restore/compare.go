@@ -14,6 +14,8 @@ import (
 
 	"cognito-backup/internal/pool"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -238,6 +240,9 @@ func (c *comparison) follow(ctx context.Context, chain *pool.Chain) error {
 	no, _ := c.census.group(chain.Name)
 	return chain.Follow(ctx, c.Expired, func(ctx context.Context, token *string) (*string, error) {
 		users, next, err := pool.MembersPage(ctx, c.api, c.target, chain.Name, token)
+		if isCode(err, "ResourceNotFoundException") {
+			return nil, c.gone(ctx, no)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -252,6 +257,23 @@ func (c *comparison) follow(ctx context.Context, chain *pool.Chain) error {
 		}
 		return next, nil
 	})
+}
+
+// gone notes that a group was deleted since the groups were listed, unless it
+// is the pool that is gone.
+func (c *comparison) gone(ctx context.Context, group uint16) error {
+	if _, err := c.api.ListUsers(ctx, &idp.ListUsersInput{UserPoolId: &c.target, Limit: aws.Int32(1)}); err != nil {
+		return fmt.Errorf("look whether user pool %s still exists: %w", c.target, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.at.Present, c.census.groups[group].Name)
+	for i, want := range c.census.wants {
+		if uint16(want) == group {
+			c.census.seen.clear(i)
+		}
+	}
+	return nil
 }
 
 // bySub orders the people found by their new sub.

@@ -41,7 +41,7 @@ func (u *updater) newGroupCreator(ctx context.Context) (*groupCreator, error) {
 	if _, err := u.get(ctx, u.groupResultsKey(), &c.results); err != nil {
 		return nil, err
 	}
-	groups, err := u.groupsToCreate(ctx)
+	groups, err := u.groupsToCreate(ctx, &u.plan)
 	if err != nil {
 		return nil, err
 	}
@@ -56,24 +56,24 @@ func (u *updater) newGroupCreator(ctx context.Context) (*groupCreator, error) {
 	return c, nil
 }
 
-func (u *updater) groupsToCreate(ctx context.Context) ([]pool.Group, error) {
+func (r run) groupsToCreate(ctx context.Context, plan *Plan) ([]pool.Group, error) {
 	var frozen Frozen
-	if err := u.Objects.Get(ctx, u.frozenKey(), &frozen); err != nil {
+	if err := r.Objects.Get(ctx, r.frozenKey(), &frozen); err != nil {
 		return nil, err
 	}
 	var all []pool.Group
 	for n := range frozen.Groups {
 		var groups []pool.Group
-		if err := u.Objects.Get(ctx, u.groupsKey(n), &groups); err != nil {
+		if err := r.Objects.Get(ctx, r.groupsKey(n), &groups); err != nil {
 			return nil, err
 		}
 		all = append(all, groups...)
 	}
-	if u.plan.Input.Mode != MissingOnly {
+	if plan.Input.Mode != MissingOnly {
 		return all, nil
 	}
 	var missing []string
-	if err := u.Objects.Get(ctx, u.missingGroupsKey(), &missing); err != nil {
+	if err := r.Objects.Get(ctx, r.missingGroupsKey(), &missing); err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(all, func(g pool.Group) bool { return !slices.Contains(missing, g.Name) }), nil

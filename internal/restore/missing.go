@@ -23,7 +23,7 @@ func (c *comparison) missing(plan *Plan, person uint32, e *Entry) (Entry, bool) 
 		return !c.census.seen.has(i) && (all || !c.at.Present[c.census.groups[group].Name] || c.census.owed.has(i))
 	})
 	if p.unfinished(e) || e.Open && p.sub == packSub(e.NewSub) {
-		c.addFlags(&add, p, e)
+		c.addFlags(&add, person, e)
 	}
 	return add, add.asks()
 }
@@ -42,9 +42,7 @@ func (c *comparison) left(person uint32, e *Entry) (Entry, bool) {
 	if !p.has.is(requested) || p.saw&sawTwice != 0 {
 		return Entry{}, false
 	}
-	asked := func(i int, _ uint16) bool {
-		return c.census.asked.has(i) && !c.census.seen.has(i) && !c.census.failed.has(i)
-	}
+	asked := func(i int, _ uint16) bool { return c.census.asked.has(i) && !c.census.seen.has(i) }
 	if p.proof == NoProof {
 		if e.User.Status == pool.ExternalProvider || p.has.is(conflicted|refused) {
 			return Entry{}, false
@@ -55,7 +53,7 @@ func (c *comparison) left(person uint32, e *Entry) (Entry, bool) {
 	}
 	add := c.toAdd(person, e, asked)
 	if p.has.is(whole) {
-		c.addFlags(&add, p, e)
+		c.addFlags(&add, person, e)
 	}
 	return add, add.asks()
 }
@@ -83,14 +81,15 @@ func (c *comparison) names(person uint32, choose func(i int, group uint16) bool)
 
 // addFlags adds to the entry of somebody whom an import created what that
 // import did not come to.
-func (c *comparison) addFlags(add *Entry, p *person, e *Entry) {
+func (c *comparison) addFlags(add *Entry, person uint32, e *Entry) {
+	p := &c.census.people[person]
 	if p.has.is(created|earlier) && p.state == statusOf(pool.ForceChangePassword) {
 		add.Present.Password = c.census.rules.Recreate(&e.User).Permanent
 	}
-	if !e.User.Enabled && p.saw&sawEnabled != 0 && !p.has.is(flagFailed) {
+	if !e.User.Enabled && p.saw&sawEnabled != 0 {
 		add.Present.Disable = true
 	}
-	if p.saw&sawLinks == 0 && !p.has.is(linkFailed) {
+	if f := c.census.noFlag[person]; p.saw&sawLinks == 0 && !f.hopeless() {
 		add.Present.Links = Links(&e.User)
 	}
 }

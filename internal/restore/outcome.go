@@ -36,7 +36,7 @@ func (v *verifier) user(person uint32, e *Entry) verdict {
 		return verdict{Conflict, ReasonNameTaken, v.at.TakenBy[person]}
 	case noted && note.Outcome == Conflict:
 		return verdict{Conflict, note.Reason, note.Detail}
-	case p.has.is(refused) && noted:
+	case noted:
 		return verdict{Failed, note.Reason, note.Detail}
 	case v.plan.Input.DryRun:
 		if way := v.census.rules.Recreate(&e.User); way.Path == PathNone {

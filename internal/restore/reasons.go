@@ -16,6 +16,7 @@ const (
 	ReasonAmbiguous         = "AMBIGUOUS"
 	ReasonInvalid           = "INVALID_FOR_TARGET"
 	ReasonTrigger           = "TRIGGER_REFUSED"
+	ReasonTriggerFailed     = "TRIGGER_FAILED"
 	ReasonRefused           = "REFUSED"
 	ReasonNotFound          = "NOT_FOUND_AFTERWARDS"
 	ReasonNotReached        = "NOT_REACHED"
@@ -47,6 +48,7 @@ var reasonTexts = map[string]reasonText{
 	ReasonAmbiguous:         {"More than one user could be the same person.", "Decide which one it is and add what is missing by hand."},
 	ReasonInvalid:           {"The target refuses a value of this record.", "Compare the record with the target's schema and create it by hand."},
 	ReasonTrigger:           {"A Lambda trigger of the target refused the user.", "Take the PreSignUp or CustomMessage trigger off the pool and import with \"Mode\": \"MISSING_ONLY\"."},
+	ReasonTriggerFailed:     {"A Lambda trigger of the target failed or answered nonsense, in each round.", "Mend the PreSignUp or CustomMessage trigger or take it off the pool, and import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonRefused:           {"Cognito refused the call.", "Look at the code and import with \"Mode\": \"MISSING_ONLY\" when it is mended."},
 	ReasonNotFound:          {"The record is not in the target, though it was written.", "Import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonNotReached:        {"The import ended before it came to this record.", "Start it again with the same input and \"Mode\": \"MISSING_ONLY\"; it goes on from there."},

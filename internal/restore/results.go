@@ -73,6 +73,7 @@ func (c *census) learn(j *judged) {
 		c.request(person, e)
 		if j.done {
 			c.people[person].has |= updated
+			c.tried(person, e)
 		}
 		if i < len(j.imported.Users) {
 			c.outcome(person, e, &j.imported.Users[i])
@@ -97,6 +98,23 @@ func (c *census) request(person uint32, e *Entry) {
 		if g, known := c.group(name); known {
 			if i, wanted := c.want(person, g); wanted {
 				c.asked.set(i)
+			}
+		}
+	}
+}
+
+// tried forgets what an earlier round could not do and this one did or failed
+// at once more.
+func (c *census) tried(person uint32, e *Entry) {
+	if e.Present == nil || e.Present.whole() {
+		delete(c.noFlag, person)
+		c.people[person].has &^= flagFailed | linkFailed
+	}
+	for _, name := range e.Groups {
+		if g, known := c.group(name); known {
+			if i, wanted := c.want(person, g); wanted {
+				c.failed.clear(i)
+				delete(c.noGroup, i)
 			}
 		}
 	}
@@ -139,7 +157,9 @@ func (c *census) outcome(person uint32, e *Entry, u *userResult) {
 		}
 		c.notes[person] = *u
 	case Failed:
-		p.has |= refused
+		if u.Reason != ReasonTriggerFailed { // another round tries again
+			p.has |= refused
+		}
 		c.notes[person] = *u
 	}
 }

@@ -547,13 +547,22 @@ func (u *updater) call(ctx context.Context, t task) error {
 	return err
 }
 
-// bury tells the dead-letter queue, by key and code, what could not be done.
+// bury tells the dead-letter queue, by key and code, what could not be done and
+// no later round tries again.
 func (u *updater) bury(ctx context.Context, chunk string, failures []updateFailure) error {
-	messages := make([]message, len(failures))
-	for i, f := range failures {
-		messages[i] = message{Execution: u.ExecutionName(), Chunk: chunk, Record: f.key(), Reason: f.Reason}
+	var messages []message
+	for _, f := range failures {
+		if u.round == rounds || f.hopeless() {
+			messages = append(messages, message{Execution: u.ExecutionName(), Chunk: chunk, Record: f.key(), Reason: f.Reason})
+		}
 	}
 	return u.DeadLetters.send(ctx, messages)
+}
+
+// hopeless says that what kept the record from being restored cannot pass while
+// the import runs.
+func (f *updateFailure) hopeless() bool {
+	return f.Reason == ReasonImmutable || f.Reason == ReasonNoProvider
 }
 
 // key is the record's key in the backup table.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cognito-backup/internal/backup"
+	"cognito-backup/internal/pool"
 	"cognito-backup/internal/step"
 )
 
@@ -182,8 +183,12 @@ func (p *person) late() bool {
 // repair queues what is missing as another round.
 func (v *verifier) repair(ctx context.Context) (bool, error) {
 	next := v.round + 1
+	groups, err := v.forget(ctx)
+	if err != nil {
+		return false, err
+	}
 	chunks, entries, err := v.write(ctx, next, v.left, func(*Entry) {})
-	if err != nil || entries == 0 {
+	if err != nil || entries == 0 && groups == 0 {
 		return false, err
 	}
 	if err := v.put(ctx, v.roundKey(next), round{Chunks: chunks}); err != nil {
@@ -198,6 +203,27 @@ func (v *verifier) repair(ctx context.Context) (bool, error) {
 		}
 	}
 	return true, err
+}
+
+// forget clears the results of groups that are not there, so that the next
+// round creates them, and says how many there are.
+func (v *verifier) forget(ctx context.Context) (int, error) {
+	groups, err := v.groupsToCreate(ctx, &v.plan)
+	if err != nil {
+		return 0, err
+	}
+	groups = slices.DeleteFunc(groups, func(g pool.Group) bool { return v.at.Present[g.Name] })
+	if len(groups) == 0 {
+		return 0, nil
+	}
+	results := map[string]groupResult{}
+	if _, err := v.get(ctx, v.groupResultsKey(), &results); err != nil {
+		return 0, err
+	}
+	for _, g := range groups {
+		delete(results, g.Name)
+	}
+	return len(groups), v.put(ctx, v.groupResultsKey(), results)
 }
 
 // report writes the outcome down, records the new subs and tidies up.

@@ -229,8 +229,9 @@ func TestMembershipsOfAUserWhoCannotBeCreated(t *testing.T) {
 	b.silent()
 }
 
-// TestMembershipsThatCannotBeAdded go to the dead-letter queue by key and code
-// and into the report, and stop nothing else.
+// TestMembershipsThatCannotBeAdded are tried in each round. After the last they
+// go to the dead-letter queue by key and code and into the report, and stop
+// nothing else.
 func TestMembershipsThatCannotBeAdded(t *testing.T) {
 	t.Parallel()
 	b := exported(t, seed.Pool(seed.Options{Users: 80, Groups: 6, Seed: 9}))
@@ -244,14 +245,26 @@ func TestMembershipsThatCannotBeAdded(t *testing.T) {
 
 func (b *importBed) membershipsFail(t *testing.T) {
 	t.Helper()
-	b.Faults().Add(faults.Rule{Kind: faults.Fail, Operation: "AdminAddUserToGroup", Region: b.there, Code: "ResourceNotFoundException", Skip: 5, Count: 3})
+	const added = 5
+	mend := b.Faults().Add(faults.Rule{Kind: faults.Fail, Operation: "AdminAddUserToGroup", Region: b.there, Code: "ResourceNotFoundException", Skip: added})
 	r := b.restore(b.target(), nil)
-	if r.report.Verified || r.report.Memberships.Failed != 3 || r.report.Users.Failed != 0 {
+	mend()
+	failed := r.report.Memberships.Failed
+	if r.report.Verified || r.report.Memberships.Restored != added || failed == 0 || r.report.Users.Failed != 0 {
 		t.Errorf("users %+v, memberships %+v, verified %t", r.report.Users, r.report.Memberships, r.report.Verified)
 	}
 	p, ok := r.problem(restore.ReasonGroupMissing)
-	if !ok || p.Count != 3 {
+	if !ok || p.Count != failed {
 		t.Errorf("problems: %+v", r.report.Problems)
+	}
+	tried := int64(0)
+	for _, request := range b.Requests() {
+		if request.Region == b.there && request.Operation == "AdminAddUserToGroup" && request.Status == 400 {
+			tried++
+		}
+	}
+	if tried != 3*failed {
+		t.Errorf("%d memberships were tried %d times in all", failed, tried)
 	}
 	queue := sqsclient.NewFromConfig(b.Config(b.there))
 	url, err := queue.GetQueueUrl(t.Context(), &sqsclient.GetQueueUrlInput{QueueName: aws.String("CognitoBackup-UpdatesDeadLetterQueue")})
@@ -259,15 +272,19 @@ func (b *importBed) membershipsFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead := map[string]bool{}
-	for range 5 {
+	for letters := 1; letters > 0; {
 		out, err := queue.ReceiveMessage(t.Context(), &sqsclient.ReceiveMessageInput{QueueUrl: url.QueueUrl, MaxNumberOfMessages: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
+		letters = len(out.Messages)
 		for _, m := range out.Messages {
 			var letter struct{ Execution, Chunk, Record, Reason string }
 			if err := json.Unmarshal([]byte(*m.Body), &letter); err != nil || letter.Reason != restore.ReasonGroupMissing || !strings.HasSuffix(r.arn, ":"+letter.Execution) {
 				t.Errorf("dead letter %s: %v", *m.Body, err)
+			}
+			if dead[letter.Record] {
+				t.Errorf("more than one dead letter about %s", letter.Record)
 			}
 			dead[letter.Record] = true
 		}

@@ -180,3 +180,69 @@ func (u *inUse) call(operation string, in any) (any, error) {
 	}
 	return out, err
 }
+
+// TestPassingRefusals: what Cognito refuses once, as it does while it has not
+// yet seen a group or user everywhere, is done in the next round.
+func TestPassingRefusals(t *testing.T) {
+	for operation, code := range map[string]string{
+		"AdminAddUserToGroup": "UserNotFoundException", "AdminDisableUser": "UserNotFoundException",
+		"AdminLinkProviderForUser": "UserNotFoundException", "AdminCreateUser": "UnexpectedLambdaException",
+	} {
+		t.Run(operation, func(t *testing.T) {
+			use(t, func(u *inUse) {
+				empty := seed.Empty(u.source, targetID+"2")
+				if _, err := u.Cognito.Seed(empty); err != nil {
+					t.Fatal(err)
+				}
+				refused := 0
+				u.Refuse = func(o string, _ json.RawMessage) error {
+					if o == operation && refused < 2 {
+						refused++
+						return wire.Errorf(code, "Refused.")
+					}
+					return nil
+				}
+				if _, err := u.Execute(u.definitions, "ImportWorkflow", "import", fmt.Sprintf(`{"NewUserPoolId": %q}`, empty.Pool.Id), deployed); err != nil {
+					t.Fatal(err)
+				}
+				var report restore.Report
+				if err := json.Unmarshal(u.Bucket.Bytes("reports/import/report.json"), &report); err != nil {
+					t.Fatal(err)
+				}
+				after, err := u.Cognito.Snapshot(empty.Pool.Id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if result := seed.Compare(u.source, after); refused != 2 || !report.Verified || !result.Verified() {
+					t.Errorf("%d calls refused; verified %t, problems %+v; %+v", refused, report.Verified, report.Problems, result)
+				}
+			})
+		})
+	}
+}
+
+// TestGroupDeletedMeanwhile: a group that is deleted while the import runs is
+// created once more, with its members, and stops nothing.
+func TestGroupDeletedMeanwhile(t *testing.T) {
+	for _, when := range []string{"AdminAddUserToGroup", "ListUsersInGroup"} {
+		t.Run("before "+when, func(t *testing.T) {
+			use(t, func(u *inUse) {
+				deleted := false
+				u.Refuse = func(operation string, input json.RawMessage) error {
+					var in struct{ GroupName string }
+					if deleted || operation != when || json.Unmarshal(input, &in) != nil || in.GroupName != u.lost {
+						return nil
+					}
+					deleted = true
+					_, err := u.call("DeleteGroup", map[string]string{"UserPoolId": targetID, "GroupName": u.lost})
+					return err
+				}
+				r, err := u.restore("import", "")
+				if err != nil || !deleted {
+					t.Fatal(deleted, err)
+				}
+				u.whole(r)
+			})
+		})
+	}
+}
