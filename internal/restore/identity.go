@@ -121,9 +121,10 @@ func (r *Rules) subAttributeProves() bool {
 // byAdministrator says that the user of the target cannot have signed up: that
 // sign-up is closed now is not enough, as it may have been closed after somebody
 // took a freed name. Either the settings are as they were when the user was
-// created, or the backup knows the pool and has never seen it open.
+// created, by Cognito's own clock, or the backup knows the pool and has never
+// seen it open.
 func (r *Rules) byAdministrator(u *pool.User) bool {
-	return r.closed() && u.Status != pool.Unconfirmed && (r.AlwaysClosed || u.Created.After(r.Target.Modified.Add(clockSkew)))
+	return r.closed() && u.Status != pool.Unconfirmed && (r.AlwaysClosed || r.Target.Modified.Equal(r.Target.Created) || !u.Created.Before(r.Target.Modified))
 }
 
 // closed says that nobody signs up, and that it is known since when.

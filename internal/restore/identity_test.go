@@ -17,7 +17,8 @@ func (randomReader) Read(p []byte) (int, error) { return rand.Read(p) }
 var (
 	noSelfSignUp = func(r *Rules) { r.AlwaysClosed = true }
 	closedLater  = func(r *Rules) { r.Target.Modified = targetCreated.Add(time.Hour) }
-	closedBefore = func(r *Rules) { r.Target.Modified = targetCreated.Add(-time.Hour) }
+	closedBefore = func(r *Rules) { r.Target.Modified = targetCreated }
+	bornClosed   = func(r *Rules) { r.Target.Created = targetCreated.Add(time.Hour); r.Target.Modified = r.Target.Created }
 	selfSignUp   = func(r *Rules) { r.Target.SelfSignUp = true }
 	emailAlias   = func(r *Rules) { r.Target.AliasAttributes = []string{"email"} }
 	folded       = func(r *Rules) { r.Target.CaseSensitive = false }
@@ -64,29 +65,30 @@ func TestSamePerson(t *testing.T) {
 		"a federated user of a local": {testRules(noSelfSignUp), user(pool.Confirmed, "Google_7"), other(pool.ExternalProvider, "Google_7"), "", NoProof},
 		"a federated user's address":  {testRules(byEmail), user(pool.Confirmed, testSub, verified...), other(pool.ExternalProvider, "Google_7", verified...), "", NoProof},
 
-		"verified username attribute":          {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, verified...), other(pool.Confirmed, "u", verified...), "", ProofVerified},
-		"unverified in the target":             {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, verified...), other(pool.Unconfirmed, "u", "email=a@b.c"), "", NoProof},
-		"signed in by an unverified address":   {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, "email=a@b.c"), other(pool.Confirmed, "u", verified...), "", ProofVerified},
-		"verified alias":                       {testRules(emailAlias, selfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "bo", verified...), "", ProofVerified},
-		"alias that was not verified":          {testRules(emailAlias, selfSignUp), user(pool.Confirmed, "al", "email=a@b.c"), other(pool.Confirmed, "bo", verified...), "", NoProof},
-		"verified, but nobody signs in by it":  {testRules(selfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", verified...), "", NoProof},
-		"case counts where the pool says so":   {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, verified...), other(pool.Confirmed, "u", "email=A@b.c", "email_verified=true"), "", NoProof},
-		"case does not where the pool says so": {testRules(byEmail, selfSignUp, folded), user(pool.Confirmed, testSub, verified...), other(pool.Confirmed, "u", "email=A@b.c", "email_verified=true"), "", ProofVerified},
-		"the username without self-sign-up":    {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", ProofUsername},
-		"the freed username, self-sign-up":     {testRules(selfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
-		"created before sign-up was closed":    {testRules(closedLater), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
-		"created after sign-up was closed":     {testRules(closedBefore), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", ProofUsername},
-		"nobody knows since when it is closed": {testRules(), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
-		"only who signs up is unconfirmed":     {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Unconfirmed, "al"), "", NoProof},
-		"the username, but another's address":  {testRules(noSelfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", others...), "", NoProof},
-		"the username, with a fresh address":   {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al", others...), "", NoProof},
-		"the username and the address":         {testRules(noSelfSignUp), user(pool.Confirmed, "al", "email=a@b.c"), other(pool.Confirmed, "al", verified...), "", ProofUsername},
-		"the username and one of two":          {testRules(noSelfSignUp), user(pool.Confirmed, "al", phone...), other(pool.Confirmed, "al", phone[2:]...), "", ProofUsername},
-		"the username and both":                {testRules(noSelfSignUp), user(pool.Confirmed, "al", phone...), other(pool.Confirmed, "al", phone...), "", ProofUsername},
-		"the username and an unverified one":   {testRules(noSelfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", "email=m@b.c"), "", ProofUsername},
-		"generated usernames say nothing":      {testRules(byEmail, noSelfSignUp), user(pool.Confirmed, testSub), other(pool.Confirmed, testSub), "", NoProof},
-		"nothing in common":                    {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "bo"), "", NoProof},
-		"the strongest proof counts":           {testRules(noSelfSignUp, emailAlias), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", verified...), newSub, ProofRecorded},
+		"verified username attribute":             {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, verified...), other(pool.Confirmed, "u", verified...), "", ProofVerified},
+		"unverified in the target":                {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, verified...), other(pool.Unconfirmed, "u", "email=a@b.c"), "", NoProof},
+		"signed in by an unverified address":      {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, "email=a@b.c"), other(pool.Confirmed, "u", verified...), "", ProofVerified},
+		"verified alias":                          {testRules(emailAlias, selfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "bo", verified...), "", ProofVerified},
+		"alias that was not verified":             {testRules(emailAlias, selfSignUp), user(pool.Confirmed, "al", "email=a@b.c"), other(pool.Confirmed, "bo", verified...), "", NoProof},
+		"verified, but nobody signs in by it":     {testRules(selfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", verified...), "", NoProof},
+		"case counts where the pool says so":      {testRules(byEmail, selfSignUp), user(pool.Confirmed, testSub, verified...), other(pool.Confirmed, "u", "email=A@b.c", "email_verified=true"), "", NoProof},
+		"case does not where the pool says so":    {testRules(byEmail, selfSignUp, folded), user(pool.Confirmed, testSub, verified...), other(pool.Confirmed, "u", "email=A@b.c", "email_verified=true"), "", ProofVerified},
+		"the username without self-sign-up":       {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", ProofUsername},
+		"the freed username, self-sign-up":        {testRules(selfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
+		"created before sign-up was closed":       {testRules(closedLater), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
+		"created after sign-up was closed":        {testRules(closedBefore), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", ProofUsername},
+		"closed ever since, whatever a date says": {testRules(bornClosed), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", ProofUsername},
+		"nobody knows since when it is closed":    {testRules(), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
+		"only who signs up is unconfirmed":        {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Unconfirmed, "al"), "", NoProof},
+		"the username, but another's address":     {testRules(noSelfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", others...), "", NoProof},
+		"the username, with a fresh address":      {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al", others...), "", NoProof},
+		"the username and the address":            {testRules(noSelfSignUp), user(pool.Confirmed, "al", "email=a@b.c"), other(pool.Confirmed, "al", verified...), "", ProofUsername},
+		"the username and one of two":             {testRules(noSelfSignUp), user(pool.Confirmed, "al", phone...), other(pool.Confirmed, "al", phone[2:]...), "", ProofUsername},
+		"the username and both":                   {testRules(noSelfSignUp), user(pool.Confirmed, "al", phone...), other(pool.Confirmed, "al", phone...), "", ProofUsername},
+		"the username and an unverified one":      {testRules(noSelfSignUp), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", "email=m@b.c"), "", ProofUsername},
+		"generated usernames say nothing":         {testRules(byEmail, noSelfSignUp), user(pool.Confirmed, testSub), other(pool.Confirmed, testSub), "", NoProof},
+		"nothing in common":                       {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "bo"), "", NoProof},
+		"the strongest proof counts":              {testRules(noSelfSignUp, emailAlias), user(pool.Confirmed, "al", verified...), other(pool.Confirmed, "al", verified...), newSub, ProofRecorded},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -19,7 +19,8 @@ type Settings struct {
 	CaseSensitive      bool
 	AutoVerified       []string
 	SelfSignUp         bool
-	Modified           time.Time // when a setting last changed; zero: not known
+	Created            time.Time
+	Modified           time.Time // when a setting last changed, Created at first; zero: not known
 	MFA                string    // OFF, ON, OPTIONAL
 	Triggers           []string  // that run for users created by API
 	Schema             map[string]Attribute
@@ -44,6 +45,7 @@ func SettingsOf(p *types.UserPoolType) Settings {
 		CaseSensitive: true, // what the API means when it says nothing
 		AutoVerified:  names(p.AutoVerifiedAttributes),
 		SelfSignUp:    p.AdminCreateUserConfig == nil || !p.AdminCreateUserConfig.AllowAdminCreateUserOnly,
+		Created:       aws.ToTime(p.CreationDate),
 		Modified:      aws.ToTime(p.LastModifiedDate),
 		MFA:           string(p.MfaConfiguration),
 		Schema:        make(map[string]Attribute, len(p.SchemaAttributes)),
