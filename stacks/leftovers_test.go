@@ -1,6 +1,7 @@
 package stacks
 
 import (
+	"encoding/json"
 	"os/exec"
 	"strings"
 	"testing"
@@ -53,5 +54,23 @@ func TestOptionsOfTheCDK(t *testing.T) {
 		if !strings.Contains(string(help), option) {
 			t.Errorf("cdk deploy has no %s", option)
 		}
+	}
+}
+
+// TestDeploySecondary: what `make deploy-secondary` selects, whatever the
+// prefix, is the one stack that can be deployed when the primary Region is down.
+func TestDeploySecondary(t *testing.T) {
+	const selection = "--exclusively '*-Secondary'"
+	if !strings.Contains(string(read(t, "../Makefile")), "$(cdk) deploy "+selection+" $(deployment) $(ARGS)") {
+		t.Errorf("the Makefile does not select by %s", selection)
+	}
+	synth := exec.Command("../node_modules/.bin/cdk", "synth", "--app", ownKeys(t).dir, "--json", "--exclusively", "*-Secondary")
+	out, err := synth.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var selected struct{ Description string }
+	if err := json.Unmarshal(out, &selected); err != nil || !strings.HasPrefix(selected.Description, "Restore of Cognito user pool ") {
+		t.Errorf("%v: selected is not the secondary stack alone: %.300s", err, out)
 	}
 }
