@@ -3,6 +3,7 @@ package restore
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -188,23 +189,64 @@ func (p *inputParser) users(bucket string) {
 		return
 	}
 	p.missingOnly("Users")
-	if json.Unmarshal(raw, &p.in.Users) == nil {
-		if len(p.in.Users) == 0 || slices.Contains(p.in.Users, "") {
-			p.problem("Users is an empty list or holds an empty name; list subs or usernames, or leave Users out to restore everybody who is missing")
+	// What Users holds goes into no message: it may name a person.
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) == nil {
+		users, err := listed(list)
+		if err != nil {
+			p.problem("Users %v; list subs or usernames, or leave Users out to restore everybody who is missing", err)
+			return
 		}
+		p.in.Users = users
 		return
 	}
 	var object string
 	if json.Unmarshal(raw, &object) != nil {
-		p.problem("Users is %s; give a list of subs or usernames, or the key of such a list in the bucket %s", shown(raw), bucket)
+		p.problem("Users is %s; give a list of subs or usernames, or the key of such a list in the bucket %s", kind(raw), bucket)
 		return
 	}
 	key, ok := objectKey(object, bucket)
 	if !ok {
-		p.problem("Users is %q; the list must be an object of the bucket %s, for example s3://%s/users.json", object, bucket, bucket)
+		p.problem("Users is a string that names no object of the bucket %s; give a list of subs or usernames, or an object of that bucket, for example s3://%s/users.json", bucket, bucket)
 		return
 	}
 	p.in.UsersObject = key
+}
+
+// listed reads a list of names. The error says which is wrong by its position.
+func listed(list []json.RawMessage) ([]string, error) {
+	if len(list) == 0 {
+		return nil, errors.New("is an empty list")
+	}
+	names := make([]string, len(list))
+	for i, raw := range list {
+		if kind(raw) != "a string" || json.Unmarshal(raw, &names[i]) != nil {
+			return nil, fmt.Errorf("holds %s as number %d of the list", kind(raw), i+1)
+		}
+		if names[i] == "" {
+			return nil, fmt.Errorf("holds an empty name as number %d of the list", i+1)
+		}
+	}
+	return names, nil
+}
+
+// kind is what a JSON value is, without the value.
+func kind(raw json.RawMessage) string {
+	switch raw = bytes.TrimSpace(raw); {
+	case len(raw) == 0:
+		return "nothing"
+	case raw[0] == '"':
+		return "a string"
+	case raw[0] == '{':
+		return "an object"
+	case raw[0] == '[':
+		return "a list"
+	case raw[0] == 't', raw[0] == 'f':
+		return "true or false"
+	case raw[0] == 'n':
+		return "null"
+	}
+	return "a number"
 }
 
 // objectKey reads an S3 address or a bare key.
@@ -256,19 +298,23 @@ func shown(raw json.RawMessage) string {
 }
 
 // parseUserList reads the object that Users names: a JSON list, or one sub or
-// username per line.
+// username per line. Errors hold none of them.
 func parseUserList(b []byte) ([]string, error) {
 	var users []string
 	if trimmed := bytes.TrimSpace(b); len(trimmed) > 0 && trimmed[0] == '[' {
-		if err := json.Unmarshal(trimmed, &users); err != nil {
-			return nil, fmt.Errorf("the list of users is no JSON list of strings: %w", err)
+		var list []json.RawMessage
+		if json.Unmarshal(trimmed, &list) != nil {
+			return nil, errors.New("begins like a JSON list and is none")
+		}
+		var err error
+		if users, err = listed(list); err != nil {
+			return nil, err
 		}
 	} else {
 		users = strings.Fields(string(b)) // neither subs nor usernames hold white space
 	}
-	users = slices.DeleteFunc(users, func(s string) bool { return s == "" })
 	if len(users) == 0 {
-		return nil, fmt.Errorf("the list of users is empty")
+		return nil, errors.New("is empty")
 	}
 	return users, nil
 }

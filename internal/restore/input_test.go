@@ -48,9 +48,9 @@ func TestParseInputNamesEveryProblem(t *testing.T) {
 		`{"NewUserPoolId": "us-west-2_x", "Users": ["a"]}`:                                  {`Users is only for "Mode": "MISSING_ONLY"`},
 		`{"NewUserPoolId": "us-west-2_x", "Memberships": "ALL"}`:                            {`Memberships is only for "Mode": "MISSING_ONLY"`},
 		`{"NewUserPoolId": "us-west-2_x", "Mode": "MISSING_ONLY", "Users": []}`:             {"Users is an empty list"},
-		`{"NewUserPoolId": "us-west-2_x", "Mode": "MISSING_ONLY", "Users": [""]}`:           {"holds an empty name"},
-		`{"NewUserPoolId": "us-west-2_x", "Mode": "MISSING_ONLY", "Users": 1}`:              {"Users is 1; give a list"},
-		`{"NewUserPoolId": "us-west-2_x", "Mode": "MISSING_ONLY", "Users": "s3://other/x"}`: {"must be an object of the bucket bucket"},
+		`{"NewUserPoolId": "us-west-2_x", "Mode": "MISSING_ONLY", "Users": [""]}`:           {"holds an empty name as number 1 of the list"},
+		`{"NewUserPoolId": "us-west-2_x", "Mode": "MISSING_ONLY", "Users": 1}`:              {"Users is a number; give a list"},
+		`{"NewUserPoolId": "us-west-2_x", "Mode": "MISSING_ONLY", "Users": "s3://other/x"}`: {"names no object of the bucket bucket"},
 		`{"NewUserPoolId": "us-west-2_x", "DryRun": "yes"}`:                                 {`DryRun is "yes"; give true or false`},
 		`{"NewUserPoolId": "us-west-2_x", "SubAttribute": "custom:"}`:                       {"SubAttribute is empty"},
 		`{"NewUserPoolId": "eu-west-1_x", "Mode": "x", "Unknown": 1, "DryRun": 1}`:          {"Unknown", "eu-west-1", "Mode", "DryRun"},
@@ -66,6 +66,40 @@ func TestParseInputNamesEveryProblem(t *testing.T) {
 				t.Errorf("%s: %q does not say %q", raw, problems[i], want[i])
 			}
 		}
+	}
+}
+
+// TestUsersInNoMessage: whatever is wrong with Users, nobody is named.
+func TestUsersInNoMessage(t *testing.T) {
+	for users, want := range map[string]string{
+		`["jo@example.org", 7]`:                  "holds a number as number 2 of the list",
+		`["jo@example.org", ["jo@example.org"]]`: "holds a list as number 2 of the list",
+		`["jo@example.org", null]`:               "holds null as number 2 of the list",
+		`["jo@example.org", true, ""]`:           "holds true or false as number 2 of the list",
+		`["", "jo@example.org"]`:                 "holds an empty name as number 1 of the list",
+		`{"Username": "jo@example.org"}`:         "is an object; give a list",
+		`[{"Username": "jo@example.org"}]`:       "holds an object as number 1 of the list",
+		`"s3://jo@example.org"`:                  "names no object of the bucket bucket",
+		`"s3://other/jo@example.org"`:            "names no object of the bucket bucket",
+	} {
+		_, problems := ParseInput([]byte(`{"NewUserPoolId": "us-west-2_x", "Mode": "MISSING_ONLY", "Users": `+users+`}`), "us-west-2", "bucket")
+		if len(problems) != 1 || !strings.Contains(problems[0], want) || strings.Contains(problems[0], "example.org") {
+			t.Errorf("%s: %q, must say %q", users, problems, want)
+		}
+		if users[0] != '[' {
+			continue
+		}
+		if _, err := parseUserList([]byte(users)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "example.org") {
+			t.Errorf("%s in an object: %v, must say %q", users, err, want)
+		}
+	}
+	if _, err := parseUserList([]byte(`["jo@example.org"; 7]`)); err == nil || strings.Contains(err.Error(), "example.org") {
+		t.Error(err)
+	}
+	w := preflight()
+	w.in = `, "Mode": "MISSING_ONLY", "Users": "jo@example.org"`
+	if findings, _, _ := w.check(t); len(findings) != 1 || strings.Contains(findings[0], "example.org") {
+		t.Errorf("%q", findings)
 	}
 }
 

@@ -314,7 +314,8 @@ func (c *checker) users(ctx context.Context) error {
 	}
 	b, err := c.Objects.GetBytes(ctx, key)
 	if errors.Is(err, step.ErrNoObject) || isCode(err, "AccessDenied") {
-		c.stop("Users names the object %s, which the bucket %s does not have; upload the list there first", key, c.Objects.Bucket)
+		// The key may be a username that was meant to be in a list.
+		c.stop("Users names an object that the bucket %s does not have; upload the list there first, or give the names themselves as a list", c.Objects.Bucket)
 		return nil
 	}
 	if err != nil {
@@ -322,7 +323,7 @@ func (c *checker) users(ctx context.Context) error {
 	}
 	names, err := parseUserList(b)
 	if err != nil {
-		c.stop("Users names the object %s: %v; give a JSON list of subs or usernames, or one per line", key, err)
+		c.stop("the object that Users names %v; give a JSON list of subs or usernames, or one per line", err)
 		return nil
 	}
 	return c.put(ctx, c.usersKey(), names)

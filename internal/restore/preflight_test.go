@@ -242,7 +242,7 @@ func TestStoppers(t *testing.T) {
 		"no trustworthy restore point had ended by 2026-11-21T00:00:00.000Z; restore points ended at 2026-11-22T09:01:00.000Z; choose a later RestorePoint, or exactly the time of a suspect one": func(w *preflightWorld) {
 			w.in = `, "RestorePoint": "2026-11-21T00:00:00Z"`
 		},
-		"Users names the object lists/a, which the bucket bucket does not have; upload the list there first": func(w *preflightWorld) {
+		"Users names an object that the bucket bucket does not have; upload the list there first, or give the names themselves as a list": func(w *preflightWorld) {
 			w.in = `, "Mode": "MISSING_ONLY", "Users": "lists/a"`
 		},
 		"restoring 100 users and 12000000 memberships at CognitoTPS 1 takes about 141 days 4 hours, longer than one execution can last; deploy with cognitoTps 12": func(w *preflightWorld) {
