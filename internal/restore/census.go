@@ -43,6 +43,7 @@ type census struct {
 	failed bitset   // those that UpdateUsers could not add
 	seen   bitset   // those observed in the target
 
+	renamed  map[uint32]string     // usernames in the target of linked people who had another
 	takenBy  map[uint32]string     // subs of those who hold a name, of the first people
 	notes    map[uint32]userResult // of conflicts and failures
 	byReason map[string]int64      // users created by API, by the reason why not by CSV
@@ -385,9 +386,11 @@ func (c *census) observe(u *pool.User) (uint32, bool) {
 			}
 		}
 	}
+	same := false
 	if u.Status != pool.ExternalProvider {
 		for _, name := range c.rules.names(u, u.Username) {
 			c.find(name, held, func(person uint32, _ role) {
+				same = same || person == best.person
 				if !matched || person != best.person {
 					c.people[person].saw |= sawTaken
 					if c.takenBy != nil && len(c.takenBy) < maxRecords {
@@ -396,6 +399,9 @@ func (c *census) observe(u *pool.User) (uint32, bool) {
 				}
 			})
 		}
+	}
+	if matched && !same && c.renamed != nil && c.people[best.person].has.is(linked) && !c.rules.Target.generatedUsernames() {
+		c.renamed[best.person] = u.Username
 	}
 	return best.person, matched
 }

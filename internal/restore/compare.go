@@ -45,6 +45,9 @@ type position struct {
 	Made map[string]bool
 	// Details are the attributes that differ, by person, for the first of them.
 	Details map[uint32][]string
+	// Renamed are the usernames of people with linked identities who have another
+	// one than in the restore point.
+	Renamed map[uint32]string
 	// TakenBy are the subs of those who hold a person's name.
 	TakenBy map[uint32]string
 }
@@ -72,9 +75,9 @@ func (c *comparison) list(ctx context.Context) (bool, error) {
 	if c.at.Began.IsZero() {
 		c.at.Began = time.Now().UTC()
 		c.at.Present, c.at.Made, c.at.Differ, c.at.Details = map[string]bool{}, map[string]bool{}, map[string]string{}, map[uint32][]string{}
-		c.at.TakenBy = map[uint32]string{}
+		c.at.TakenBy, c.at.Renamed = map[uint32]string{}, map[uint32]string{}
 	}
-	c.census.takenBy = c.at.TakenBy
+	c.census.takenBy, c.census.renamed = c.at.TakenBy, c.at.Renamed
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.listUsers(gctx) })
 	g.Go(func() error { return c.listGroups(gctx) })

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 
 	"cognito-backup/internal/pool"
@@ -90,7 +91,9 @@ func (c *comparison) addFlags(add *Entry, person uint32, e *Entry) {
 		add.Present.Disable = true
 	}
 	if f := c.census.noFlag[person]; p.saw&sawLinks == 0 && !f.hopeless() {
-		add.Present.Links = Links(&e.User)
+		if add.Present.Links = Links(&e.User); len(add.Present.Links) > 0 && !c.census.rules.Target.generatedUsernames() {
+			add.Present.LinkTo = cmp.Or(c.at.Renamed[person], c.census.rules.signInName(&e.User))
+		}
 	}
 }
 

@@ -124,6 +124,9 @@ type Present struct {
 	Password bool   `json:",omitempty"` // a random one: an import that was stopped did not come to it
 	Disable  bool   `json:",omitempty"`
 	Links    []Link `json:",omitempty"`
+	// LinkTo is the username, by which alone a user to be linked is named. Anything
+	// else goes by the sub: a username may have become somebody else's meanwhile.
+	LinkTo string `json:",omitempty"`
 }
 
 // records is how many records of the restore point the entry stands for.

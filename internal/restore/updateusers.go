@@ -473,6 +473,9 @@ func (u *updater) tasks(e *Entry, r *userResult) []task {
 	}
 	for _, l := range links {
 		add(task{kind: kindLink, link: l, fixed: u.rules.holdsImmutable(&e.User)})
+		if e.Present != nil && e.Present.LinkTo != "" {
+			all[len(all)-1].username = e.Present.LinkTo
+		}
 	}
 	// In the order in which the groups are created, so that nobody waits for a
 	// late one before an early one.

@@ -81,9 +81,14 @@ func (s *Service) adminLinkProviderForUser(_ context.Context, c *wire.Call) (any
 	defer p.mu.Unlock()
 	var u *user
 	if in.DestinationUser.ProviderName == localProvider {
-		u, err = p.find(in.DestinationUser.ProviderAttributeValue)
+		name := in.DestinationUser.ProviderAttributeValue
+		u, err = p.find(name)
 		if err != nil {
 			return nil, err
+		}
+		if u.sub == name && p.users[p.fold(name)] != u {
+			// API reference, AdminLinkProviderForUser: the username, and only that.
+			return nil, wire.Errorf("UserNotFoundException", "User does not exist.")
 		}
 	} else if u = p.byLink[linkKey(in.DestinationUser.ProviderName, in.DestinationUser.ProviderAttributeValue)]; u == nil {
 		return nil, wire.Errorf("UserNotFoundException", "User does not exist.")

@@ -376,6 +376,7 @@ func TestLinks(t *testing.T) {
 	b.call("CreateIdentityProvider", in{"UserPoolId": pool, "ProviderName": "corp", "ProviderType": "SAML", "ProviderDetails": in{"MetadataURL": "https://example.com"}})
 	b.refused("InvalidParameterException", "Cognito_Subject", "AdminLinkProviderForUser", link("anna", "Google", "email", "a@example.com"))
 	b.refused("UserNotFoundException", "", "AdminLinkProviderForUser", link("nobody", "Google", "Cognito_Subject", "1"))
+	b.refused("UserNotFoundException", "", "AdminLinkProviderForUser", link(value(b.get(pool, "anna"), "sub"), "Google", "Cognito_Subject", "1"))
 	b.refused("InvalidParameterException", "custom:fixed", "AdminLinkProviderForUser", link("bert", "Google", "Cognito_Subject", "1"))
 	for i := range 4 {
 		b.call("AdminLinkProviderForUser", link("anna", "Google", "Cognito_Subject", fmt.Sprint(i)))
