@@ -42,7 +42,7 @@ func TestPreflight(t *testing.T) {
 		"unknown key":    {more: map[string]any{"Users ": 1}, want: []string{`unknown key "Users "`, "known are NewUserPoolId"}},
 		"wrong mode":     {more: map[string]any{"Mode": "ALL"}, want: []string{`Mode is "ALL"; give EMPTY_POOL or MISSING_ONLY`}},
 		"users, empty":   {more: map[string]any{"Users": []string{"a"}}, want: []string{`Users is only for "Mode": "MISSING_ONLY"`}},
-		"list not there": {more: map[string]any{"Mode": "MISSING_ONLY", "Users": "nowhere.json"}, want: []string{"nowhere.json", "upload the list there first"}},
+		"list not there": {more: map[string]any{"Mode": "MISSING_ONLY", "Users": "nowhere.json"}, want: []string{"Users names an object that the bucket", "upload the list there first"}},
 		"not empty":      {pool: func() string { return b.occupied() }, want: []string{"is not empty", "MISSING_ONLY"}},
 		"username attributes": {change: func(s *cognito.Seed) { s.Pool.UsernameAttributes = []string{"email"} },
 			want: []string{"sign in by username", "by email", "create a pool with UsernameAttributes none"}},
