@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"cognito-backup/internal/step"
 	"cognito-backup/test/figures"
 	"cognito-backup/test/localaws"
+	"cognito-backup/test/localaws/cloudformation"
 	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/sim"
 )
@@ -179,31 +179,9 @@ type localawsFunction struct {
 }
 
 // edit copies an assembly with other environment variables and without its
-// schedule; a variable that no function has yet is added to all.
+// schedule; a variable for the SDK, which no function has yet, is added.
 func edit(from, to string, environment func(handler string) map[string]string) error {
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return fmt.Errorf("%w; run make synth first", err)
-	}
-	for _, entry := range entries {
-		source, err := filepath.Abs(filepath.Join(from, entry.Name()))
-		if err != nil {
-			return err
-		}
-		if !strings.HasSuffix(entry.Name(), ".template.json") {
-			if err := os.Symlink(source, filepath.Join(to, entry.Name())); err != nil {
-				return err
-			}
-			continue
-		}
-		b, err := os.ReadFile(source)
-		if err != nil {
-			return err
-		}
-		var template map[string]any
-		if err := json.Unmarshal(b, &template); err != nil {
-			return err
-		}
+	return cloudformation.Copy(from, to, func(_ string, template map[string]any) error {
 		for _, r := range template["Resources"].(map[string]any) {
 			r := r.(map[string]any)
 			properties, _ := r["Properties"].(map[string]any)
@@ -220,14 +198,8 @@ func edit(from, to string, environment func(handler string) map[string]string) e
 				}
 			}
 		}
-		if b, err = json.Marshal(template); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(to, entry.Name()), b, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // memoryTarget is what every step is to stay below up to a million users with

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -178,58 +177,24 @@ func poolOf(stack *cloudformation.Stack) string {
 // edit copies an assembly and sets environment variables of its functions.
 // Exports begin when the run says so, not by schedule.
 func edit(from, to string, environment map[string]string) error {
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return fmt.Errorf("%w; run make synth first", err)
-	}
-	for _, entry := range entries {
-		source, err := filepath.Abs(filepath.Join(from, entry.Name()))
-		if err != nil {
-			return err
-		}
-		if !strings.HasSuffix(entry.Name(), ".template.json") {
-			if err := os.Symlink(source, filepath.Join(to, entry.Name())); err != nil {
-				return err
-			}
-			continue
-		}
-		b, err := os.ReadFile(source)
-		if err != nil {
-			return err
-		}
-		if b, err = edited(b, environment); err != nil {
-			return fmt.Errorf("template %s: %w", entry.Name(), err)
-		}
-		if err := os.WriteFile(filepath.Join(to, entry.Name()), b, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func edited(b []byte, environment map[string]string) ([]byte, error) {
-	var template map[string]any
-	if err := json.Unmarshal(b, &template); err != nil {
-		return nil, err
-	}
-	resources, _ := template["Resources"].(map[string]any)
-	for _, r := range resources {
-		r, _ := r.(map[string]any)
-		properties, _ := r["Properties"].(map[string]any)
-		switch r["Type"] {
-		case "AWS::Scheduler::Schedule":
-			properties["State"] = "DISABLED"
-		case "AWS::Lambda::Function":
-			e, _ := properties["Environment"].(map[string]any)
-			variables, _ := e["Variables"].(map[string]any)
-			for name, value := range environment {
-				if _, used := variables[name]; used {
-					variables[name] = value
+	return cloudformation.Copy(from, to, func(_ string, template map[string]any) error {
+		for _, r := range template["Resources"].(map[string]any) {
+			r := r.(map[string]any)
+			properties, _ := r["Properties"].(map[string]any)
+			switch r["Type"] {
+			case "AWS::Scheduler::Schedule":
+				properties["State"] = "DISABLED"
+			case "AWS::Lambda::Function":
+				variables, _ := properties["Environment"].(map[string]any)["Variables"].(map[string]any)
+				for name, value := range environment {
+					if _, used := variables[name]; used {
+						variables[name] = value
+					}
 				}
 			}
 		}
-	}
-	return json.Marshal(template)
+		return nil
+	})
 }
 
 // ended is how an execution ended.
