@@ -171,7 +171,7 @@ func (w *importer) startJob(ctx context.Context, f *file, j *types.UserImportJob
 	}
 	if err != nil && ctx.Err() == nil {
 		// Tried for a while: another job may have an address that can be reached.
-		slog.WarnContext(ctx, "upload failed", step.LogExecution, w.Execution, step.LogError, err.Error())
+		slog.WarnContext(ctx, "upload failed", step.LogError, err.Error())
 		return false, nil
 	}
 	if err != nil {
