@@ -103,8 +103,8 @@ func (c *census) request(person uint32, e *Entry) {
 	}
 }
 
-// tried forgets what an earlier round could not do and this one did or failed
-// at once more.
+// tried forgets what an earlier round could not do: this one did it, or failed
+// and says so itself.
 func (c *census) tried(person uint32, e *Entry) {
 	if e.Present == nil || e.Present.whole() {
 		delete(c.noFlag, person)
