@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+	"strings"
 
 	"cognito-backup/internal/backup"
+	"cognito-backup/test/localaws/cloudformation"
 	"cognito-backup/test/sim"
 )
 
@@ -24,10 +27,28 @@ const (
 	megabytesPerGB = 1024
 )
 
-// memory is what the templates give the functions of the ExportWorkflow, in MB.
-var memory = map[string]float64{"clean-up-backup-table": 3008}
-
-const usualMemory = 512
+// memory is what the templates in an assembly give the functions, in MB by name.
+func memory(assembly string) (map[string]float64, error) {
+	a, err := cloudformation.Open(assembly)
+	if err != nil {
+		return nil, err
+	}
+	sizes := map[string]float64{}
+	for _, stack := range a.Stacks {
+		for _, r := range stack.Template.Resources {
+			if r.Type != "AWS::Lambda::Function" {
+				continue
+			}
+			p := cloudformation.Properties(r.Properties)
+			mb, err := p.Int(128, "MemorySize")
+			if err != nil {
+				return nil, fmt.Errorf("MemorySize of %s: %w", p.String("FunctionName"), err)
+			}
+			sizes[strings.TrimPrefix(p.String("FunctionName"), prefix+"-")] = float64(mb)
+		}
+	}
+	return sizes, nil
+}
 
 // unchanged is the export of a pool as it was.
 const unchanged = "unchanged"
@@ -40,6 +61,10 @@ func cost(ctx context.Context, o *options) ([]row, error) {
 		cases = append(cases, sim.Case{Shape: sim.Shape{Users: users, GroupsEach: 1}, TPS: 10, Shards: 1, Latency: sim.Typical(), ExportOnly: true, Repeat: true})
 	}
 	all, err := outcomes(ctx, o, "cost", cases)
+	if err != nil {
+		return nil, err
+	}
+	sizes, err := memory("cdk.out")
 	if err != nil {
 		return nil, err
 	}
@@ -79,22 +104,23 @@ func cost(ctx context.Context, o *options) ([]row, error) {
 				Measured: fmt.Sprintf("$%.2f (requests $%.2f, storage and recovery $%.2f)", month(o.Changed.Usage)+stored, month(o.Changed.Usage), stored)},
 			row{What: "DynamoDB a month, daily, 2 Regions", Case: name + ", unchanged",
 				Measured: fmt.Sprintf("$%.2f", month(o.Unchanged.Usage)+stored)})
-		gbSeconds, requests := billed(o.Changed.Execution)
-		lambdas = append(lambdas, row{What: "Lambda and Step Functions per export", Case: name + ", 1 % changed, CognitoTPS 10",
-			Measured: fmt.Sprintf("$%.4f (%.0f GB-s, %d requests, %d transitions); $%.2f a month", gbSeconds*perGBSecond+float64(requests)*perRequest+float64(o.Changed.Execution.Transitions)*perTransition,
-				gbSeconds, requests, o.Changed.Execution.Transitions, exportsAMonth*(gbSeconds*perGBSecond+float64(requests)*perRequest+float64(o.Changed.Execution.Transitions)*perTransition))})
+		lambdas = append(lambdas, perRun("export", name+", 1 % changed, CognitoTPS 10", o.Changed.Execution, sizes))
 	}
 	return slices.Concat(writes, months, lambdas), nil
 }
 
-func billed(e *sim.Execution) (gbSeconds float64, requests int) {
-	for _, name := range slices.Sorted(maps.Keys(e.Billed)) {
-		size := memory[name]
-		if size == 0 {
-			size = usualMemory
-		}
-		gbSeconds += e.Billed[name].Duration.Seconds() * size / megabytesPerGB
-		requests += e.Billed[name].Invocations
+// perRun is what Lambda and Step Functions bill for an execution.
+func perRun(what, name string, e *sim.Execution, sizes map[string]float64) row {
+	gbSeconds, requests := 0.0, 0
+	for _, function := range slices.Sorted(maps.Keys(e.Billed)) {
+		gbSeconds += e.Billed[function].Duration.Seconds() * sizes[function] / megabytesPerGB
+		requests += e.Billed[function].Invocations
 	}
-	return gbSeconds, requests
+	dollars := gbSeconds*perGBSecond + float64(requests)*perRequest + float64(e.Transitions)*perTransition
+	month := ""
+	if what == "export" {
+		month = fmt.Sprintf("; $%.2f a month", exportsAMonth*dollars)
+	}
+	return row{What: "Lambda and Step Functions per " + what, Case: name,
+		Measured: fmt.Sprintf("$%.4f (%s GB-s, %s requests, %s transitions)%s", dollars, number(int64(math.Round(gbSeconds))), number(requests), number(e.Transitions), month)}
 }

@@ -188,11 +188,15 @@ func simulate(ctx context.Context, o *options) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	return simulated(all), nil
+	sizes, err := memory("cdk.out")
+	if err != nil {
+		return nil, err
+	}
+	return simulated(all, sizes), nil
 }
 
-func simulated(all []sim.Outcome) []row {
-	var exports, restores, machines []row
+func simulated(all []sim.Outcome, sizes map[string]float64) []row {
+	var exports, restores, machines, costs []row
 	done := map[string]bool{}
 	for _, o := range all {
 		name := describe(o.Shape, o.TPS)
@@ -212,8 +216,9 @@ func simulated(all []sim.Outcome) []row {
 		restores = append(restores, row{What: "restore", Case: name + with(o.CSVRate), Measured: took(o.Restore.Duration),
 			Bound: took(o.RestoreFloor), Ratio: ratio(o.RestoreRatio()), Target: fromSize(o.Users, "≤ 1.10"), Retired: published[1]})
 		machines = append(machines, machine("restore", name+with(o.CSVRate), o.Restore))
+		costs = append(costs, perRun("restore", name+with(o.CSVRate), o.Restore, sizes))
 	}
-	return slices.Concat(exports, restores, machines)
+	return slices.Concat(exports, restores, machines, costs)
 }
 
 // with says how a restore creates users.
