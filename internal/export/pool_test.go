@@ -63,9 +63,9 @@ func userType(u pool.User) types.UserType {
 // token is the last name delivered) and the next token.
 func (p *fakePool) turn(all []string, token *string) ([]string, *string, error) {
 	p.calls++
-	if p.onCall != nil {
+	if call := p.calls; p.onCall != nil {
 		p.mu.Unlock()
-		p.onCall(p.calls)
+		p.onCall(call)
 		p.mu.Lock()
 	}
 	if p.gone {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -227,8 +228,8 @@ func TestSlicesAndCrashes(t *testing.T) {
 		w.fill(rapid.IntRange(0, 60).Draw(t, "users"), "a", "b", "c", "d")
 		// The clock moves with every look at it, so that slices of a few looks
 		// cut the work into pieces.
-		ticks := 0
-		clock := func() time.Time { ticks++; return w.now.Add(time.Duration(ticks) * time.Millisecond) }
+		var ticks atomic.Int64 // listings run side by side
+		clock := func() time.Time { return w.now.Add(time.Duration(ticks.Add(1)) * time.Millisecond) }
 		table := &dying{Table: w.table}
 		w.store.Table = table
 		w.slice, w.clock = time.Duration(rapid.IntRange(5, 60).Draw(t, "slice"))*time.Millisecond, clock

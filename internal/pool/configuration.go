@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+	"golang.org/x/sync/errgroup"
 )
 
 // ConfigurationAPI is what reading a pool's configuration needs of Cognito.
@@ -73,41 +74,67 @@ func ReadConfiguration(ctx context.Context, api ConfigurationAPI, poolID string)
 		return cmp.Compare(aws.ToString(a.Name), aws.ToString(b.Name))
 	})
 
-	mfa, err := api.GetUserPoolMfaConfig(ctx, &idp.GetUserPoolMfaConfigInput{UserPoolId: &poolID})
-	if err != nil {
-		return nil, fmt.Errorf("read the MFA configuration of user pool %s: %w", poolID, err)
-	}
-	c.MFA = MFAConfiguration{
-		MfaConfiguration: mfa.MfaConfiguration, EmailMfaConfiguration: mfa.EmailMfaConfiguration,
-		SmsMfaConfiguration: mfa.SmsMfaConfiguration, SoftwareTokenMfaConfiguration: mfa.SoftwareTokenMfaConfiguration,
-		WebAuthnConfiguration: mfa.WebAuthnConfiguration,
-	}
-	if err := c.readClients(ctx, api, poolID); err != nil {
-		return nil, err
-	}
-	if err := c.readProviders(ctx, api, poolID); err != nil {
-		return nil, err
-	}
-	servers := idp.NewListResourceServersPaginator(api, &idp.ListResourceServersInput{UserPoolId: &poolID, MaxResults: aws.Int32(50)})
-	for servers.HasMorePages() {
-		page, err := servers.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("list resource servers of user pool %s: %w", poolID, err)
-		}
-		c.ResourceServers = append(c.ResourceServers, page.ResourceServers...)
-	}
-	slices.SortFunc(c.ResourceServers, func(a, b types.ResourceServerType) int {
-		return cmp.Compare(aws.ToString(a.Identifier), aws.ToString(b.Identifier))
+	// Side by side: their quotas are of their own, and an export waits for the sum.
+	g, ctx := errgroup.WithContext(ctx)
+	var clientSecrets, providerSecrets int64
+	g.Go(func() (err error) {
+		c.MFA, err = readMFA(ctx, api, poolID)
+		return err
 	})
+	g.Go(func() (err error) {
+		c.Clients, clientSecrets, err = readClients(ctx, api, poolID)
+		return err
+	})
+	g.Go(func() (err error) {
+		c.IdentityProviders, providerSecrets, err = readProviders(ctx, api, poolID)
+		return err
+	})
+	g.Go(func() (err error) {
+		c.ResourceServers, err = readServers(ctx, api, poolID)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	c.Secrets = clientSecrets + providerSecrets
 	return c, nil
 }
 
-func (c *Configuration) readClients(ctx context.Context, api ConfigurationAPI, poolID string) error {
+func readMFA(ctx context.Context, api ConfigurationAPI, poolID string) (MFAConfiguration, error) {
+	mfa, err := api.GetUserPoolMfaConfig(ctx, &idp.GetUserPoolMfaConfigInput{UserPoolId: &poolID})
+	if err != nil {
+		return MFAConfiguration{}, fmt.Errorf("read the MFA configuration of user pool %s: %w", poolID, err)
+	}
+	return MFAConfiguration{
+		MfaConfiguration: mfa.MfaConfiguration, EmailMfaConfiguration: mfa.EmailMfaConfiguration,
+		SmsMfaConfiguration: mfa.SmsMfaConfiguration, SoftwareTokenMfaConfiguration: mfa.SoftwareTokenMfaConfiguration,
+		WebAuthnConfiguration: mfa.WebAuthnConfiguration,
+	}, nil
+}
+
+func readServers(ctx context.Context, api ConfigurationAPI, poolID string) ([]types.ResourceServerType, error) {
+	var all []types.ResourceServerType
+	pages := idp.NewListResourceServersPaginator(api, &idp.ListResourceServersInput{UserPoolId: &poolID, MaxResults: aws.Int32(50)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list resource servers of user pool %s: %w", poolID, err)
+		}
+		all = append(all, page.ResourceServers...)
+	}
+	slices.SortFunc(all, func(a, b types.ResourceServerType) int {
+		return cmp.Compare(aws.ToString(a.Identifier), aws.ToString(b.Identifier))
+	})
+	return all, nil
+}
+
+// readClients also counts the secrets that it leaves out.
+func readClients(ctx context.Context, api ConfigurationAPI, poolID string) (all []types.UserPoolClientType, secrets int64, err error) {
 	pages := idp.NewListUserPoolClientsPaginator(api, &idp.ListUserPoolClientsInput{UserPoolId: &poolID, MaxResults: aws.Int32(PageSize)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return fmt.Errorf("list app clients of user pool %s: %w", poolID, err)
+			return nil, 0, fmt.Errorf("list app clients of user pool %s: %w", poolID, err)
 		}
 		for _, listed := range page.UserPoolClients {
 			out, err := api.DescribeUserPoolClient(ctx, &idp.DescribeUserPoolClientInput{UserPoolId: &poolID, ClientId: listed.ClientId})
@@ -115,31 +142,32 @@ func (c *Configuration) readClients(ctx context.Context, api ConfigurationAPI, p
 				continue
 			}
 			if err != nil {
-				return fmt.Errorf("describe app client %s of user pool %s: %w", aws.ToString(listed.ClientId), poolID, err)
+				return nil, 0, fmt.Errorf("describe app client %s of user pool %s: %w", aws.ToString(listed.ClientId), poolID, err)
 			}
 			if out.UserPoolClient == nil {
 				continue
 			}
 			client := *out.UserPoolClient
 			if aws.ToString(client.ClientSecret) != "" {
-				c.Secrets++
+				secrets++
 			}
 			client.ClientSecret, client.LastModifiedDate = nil, nil
-			c.Clients = append(c.Clients, client)
+			all = append(all, client)
 		}
 	}
-	slices.SortFunc(c.Clients, func(a, b types.UserPoolClientType) int {
+	slices.SortFunc(all, func(a, b types.UserPoolClientType) int {
 		return cmp.Compare(aws.ToString(a.ClientId), aws.ToString(b.ClientId))
 	})
-	return nil
+	return all, secrets, nil
 }
 
-func (c *Configuration) readProviders(ctx context.Context, api ConfigurationAPI, poolID string) error {
+// readProviders also counts the secrets that it leaves out.
+func readProviders(ctx context.Context, api ConfigurationAPI, poolID string) (all []types.IdentityProviderType, secrets int64, err error) {
 	pages := idp.NewListIdentityProvidersPaginator(api, &idp.ListIdentityProvidersInput{UserPoolId: &poolID, MaxResults: aws.Int32(PageSize)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return fmt.Errorf("list identity providers of user pool %s: %w", poolID, err)
+			return nil, 0, fmt.Errorf("list identity providers of user pool %s: %w", poolID, err)
 		}
 		for _, listed := range page.Providers {
 			out, err := api.DescribeIdentityProvider(ctx, &idp.DescribeIdentityProviderInput{UserPoolId: &poolID, ProviderName: listed.ProviderName})
@@ -147,7 +175,7 @@ func (c *Configuration) readProviders(ctx context.Context, api ConfigurationAPI,
 				continue
 			}
 			if err != nil {
-				return fmt.Errorf("describe identity provider %s of user pool %s: %w", aws.ToString(listed.ProviderName), poolID, err)
+				return nil, 0, fmt.Errorf("describe identity provider %s of user pool %s: %w", aws.ToString(listed.ProviderName), poolID, err)
 			}
 			if out.IdentityProvider == nil {
 				continue
@@ -157,16 +185,16 @@ func (c *Configuration) readProviders(ctx context.Context, api ConfigurationAPI,
 			for name := range provider.ProviderDetails {
 				if slices.ContainsFunc(secretDetails, func(secret string) bool { return strings.Contains(strings.ToLower(name), secret) }) {
 					delete(provider.ProviderDetails, name)
-					c.Secrets++
+					secrets++
 				}
 			}
-			c.IdentityProviders = append(c.IdentityProviders, provider)
+			all = append(all, provider)
 		}
 	}
-	slices.SortFunc(c.IdentityProviders, func(a, b types.IdentityProviderType) int {
+	slices.SortFunc(all, func(a, b types.IdentityProviderType) int {
 		return cmp.Compare(aws.ToString(a.ProviderName), aws.ToString(b.ProviderName))
 	})
-	return nil
+	return all, secrets, nil
 }
 
 // NotFoundError says that a pool does not exist.
