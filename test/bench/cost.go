@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -22,8 +23,10 @@ const (
 	perGBSecond    = 0.0000133334
 	perRequest     = 0.20e-6
 	perTransition  = 0.025e-3
+	perItem        = 100 // bytes that DynamoDB's storage counts beside each item's own
 	regions        = 2
 	exportsAMonth  = 30
+	retentionDays  = 35 // the default
 	megabytesPerGB = 1024
 )
 
@@ -50,8 +53,12 @@ func memory(assembly string) (map[string]float64, error) {
 	return sizes, nil
 }
 
-// unchanged is the export of a pool as it was.
-const unchanged = "unchanged"
+// The exports that follow the first: of the pool as it was, and after one user
+// in a hundred has changed.
+const (
+	unchanged = "unchanged"
+	changed   = "1 % changed"
+)
 
 // cost measures what a first, an unchanged and a changed export write and read,
 // and what a month of daily exports costs.
@@ -78,38 +85,50 @@ func cost(ctx context.Context, o *options) ([]row, error) {
 		}{
 			{"first export", o.ExportUsage, fmt.Sprintf("%s records", number(o.Users+o.Memberships()+o.Groups()+1))},
 			{unchanged, o.Unchanged.Usage, "0 records"},
-			{"1 % changed", o.Changed.Usage, fmt.Sprintf("%s records, each with its older version", number(o.Users/100))},
+			{changed, o.Changed.Usage, fmt.Sprintf("%s records, each with its older version", number(o.Users/100))},
 		} {
 			records := int64(0)
 			for _, kind := range []backup.Kind{backup.KindUser, backup.KindGroup, backup.KindMembership, backup.KindPool} {
 				records += e.usage.Written[kind]
 			}
-			quotient, target := "", ""
-			if e.label == unchanged {
-				quotient, target = ratio(float64(records)/float64(o.Users+o.Memberships()+o.Groups()+1)), "≤ 0"
+			all := o.Users + o.Memberships() + o.Groups() + 1
+			wanted, target := all, "≤ 1"
+			switch e.label {
+			case unchanged:
+				wanted, target = 0, "≤ 0"
+			case changed:
+				wanted = 2 * o.Users / 100
 			}
+			quotient := ratio(float64(records), float64(cmp.Or(wanted, all)))
 			writes = append(writes, row{What: "record writes", Case: name + ", " + e.label, Bound: e.bound, Ratio: quotient, Target: target,
 				Measured: fmt.Sprintf("%s; %s write units in each Region, %s read units", number(records), number(int64(e.usage.WriteUnits)), number(int64(e.usage.ReadUnits)))})
 		}
-		month := func(u sim.Usage) float64 {
-			return exportsAMonth * (u.WriteUnits*perWriteUnit*regions + u.ReadUnits*perReadUnit)
+		requests := func(u sim.Usage, removed float64) float64 {
+			return exportsAMonth * ((u.WriteUnits+removed)*perWriteUnit*regions + u.ReadUnits*perReadUnit)
 		}
-		stored := float64(o.Changed.Usage.Bytes) / (1 << 30) * perGBMonth * regions
+		stored := func(items, bytes float64) float64 {
+			return (bytes + items*perItem) / (1 << 30) * perGBMonth * regions
+		}
+		was, is := o.Unchanged.Usage, o.Changed.Usage
+		older := float64(is.Items - was.Items) // versions a day; once the retention has passed as many are removed
+		changing := requests(is, older)
+		keeping := stored(float64(was.Items)+retentionDays*older, float64(was.Bytes)+retentionDays*float64(is.Bytes-was.Bytes))
 		published := ""
 		if o.Users == 500_000 {
 			published = "$86"
 		}
 		months = append(months,
-			row{What: "DynamoDB a month, daily, 2 Regions", Case: name + ", 1 % changed each day", Retired: published,
-				Measured: fmt.Sprintf("$%.2f (requests $%.2f, storage and recovery $%.2f)", month(o.Changed.Usage)+stored, month(o.Changed.Usage), stored)},
-			row{What: "DynamoDB a month, daily, 2 Regions", Case: name + ", unchanged",
-				Measured: fmt.Sprintf("$%.2f", month(o.Unchanged.Usage)+stored)})
-		lambdas = append(lambdas, perRun("export", name+", 1 % changed, CognitoTPS 10", o.Changed.Execution, sizes))
+			row{What: "DynamoDB a month, daily, 2 Regions", Case: name + fmt.Sprintf(", %s each day, %d days kept", changed, retentionDays), Retired: published,
+				Measured: fmt.Sprintf("$%.2f (requests $%.2f, storage and recovery $%.2f)", changing+keeping, changing, keeping)},
+			row{What: "DynamoDB a month, daily, 2 Regions", Case: name + ", " + unchanged,
+				Measured: fmt.Sprintf("$%.2f", requests(was, 0)+stored(float64(was.Items), float64(was.Bytes)))})
+		lambdas = append(lambdas, perRun("export", name+", "+changed+", CognitoTPS 10", o.Changed.Execution, sizes))
 	}
 	return slices.Concat(writes, months, lambdas), nil
 }
 
-// perRun is what Lambda and Step Functions bill for an execution.
+// perRun is what Lambda and Step Functions bill for an execution; the time that
+// processors take is not simulated.
 func perRun(what, name string, e *sim.Execution, sizes map[string]float64) row {
 	gbSeconds, requests := 0.0, 0
 	for _, function := range slices.Sorted(maps.Keys(e.Billed)) {

@@ -34,26 +34,37 @@ const cache = ".build/bench"
 type row struct {
 	What, Case      string
 	Measured, Bound string
-	Ratio           string // of what was measured to the bound
-	Target          string // what the ratio must be: "≤ 1.05", "≥ 0.95"
-	Retired         string // what the retired solution published
+	Ratio           *float64 // of what was measured to the bound; nil: there is no bound
+	Target          string   // what the ratio must be: "≤ 1.05", "≥ 0.95"
+	Retired         string   // what the retired solution published
 }
 
-// met tells whether a row is as it must be. One without a target is.
+// ratio of what was measured to its bound.
+func ratio(measured, bound float64) *float64 { return new(measured / bound) }
+
+// ratio is the row's as the table shows it.
+func (r *row) ratio() string {
+	if r.Ratio == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.3f", *r.Ratio)
+}
+
+// met tells whether a row is as it must be, before anything is rounded. One
+// without a target is.
 func (r *row) met() bool {
 	sign, limit, found := strings.Cut(r.Target, " ")
 	if !found {
 		return true
 	}
-	is, err := strconv.ParseFloat(r.Ratio, 64)
-	must, err2 := strconv.ParseFloat(limit, 64)
-	if err != nil || err2 != nil {
+	must, err := strconv.ParseFloat(limit, 64)
+	if err != nil || r.Ratio == nil {
 		return false
 	}
 	if sign == "≤" {
-		return is <= must
+		return *r.Ratio <= must
 	}
-	return is >= must
+	return *r.Ratio >= must
 }
 
 // part is a part of the measurements.
@@ -75,9 +86,13 @@ type options struct {
 	processes []int    // pools to run the real functions on
 	parallel  int      // simulations side by side
 	kept      bool     // carry none out
-	left      []string // simulations that were not carried out therefore
+	left      []string // cases that were not measured
 	into      string
 }
+
+// everything measures what the page is to show: sizes and memberships to
+// simulate, and pools to run the real functions on.
+const everything = "-sizes 10000,100000,1000000 -memberships 20000000 -processes 10000,100000,1000000"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -118,9 +133,7 @@ func run(ctx context.Context) error {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 			m.Origin = figures.Origin()
-			if m.Left = o.left; m.Left != nil {
-				m.Command = fmt.Sprintf(`make bench BENCH="-only %s -sizes %s -memberships %d"`, p.name, *sizes, o.most)
-			}
+			m.Left = o.left
 			if err := save(&m); err != nil {
 				return err
 			}
@@ -129,12 +142,17 @@ func run(ctx context.Context) error {
 		}
 		all = append(all, m)
 	}
-	text := render(all)
+	text, missed := render(all)
 	fmt.Print(text)
-	if o.into == "" {
-		return nil
+	if o.into != "" {
+		if err := figures.Put(o.into, "bench", text); err != nil {
+			return err
+		}
 	}
-	return figures.Put(o.into, "bench", text)
+	if missed > 0 {
+		return fmt.Errorf("%d figures miss their target; the table above names them", missed)
+	}
+	return nil
 }
 
 func numbers(list string) ([]int, error) {
@@ -157,9 +175,7 @@ type measured struct {
 	Part   string
 	Origin string // machine, date, commit
 	Rows   []row
-	// Left are simulations that were left out, and Command makes them.
-	Left    []string
-	Command string
+	Left   []string // cases that were left out
 }
 
 func (m *measured) file() string { return filepath.Join(cache, m.Part+".json") }
@@ -184,14 +200,15 @@ func load(m *measured) error {
 	return json.Unmarshal(b, m)
 }
 
-func render(all []measured) string {
+// render also says how many rows miss their target.
+func render(all []measured) (text string, misses int) {
 	var b strings.Builder
 	for _, m := range all {
 		fmt.Fprintf(&b, "- %s: %s\n", m.Part, m.Origin)
 	}
 	for _, m := range all {
 		if len(m.Left) > 0 {
-			fmt.Fprintf(&b, "\nNot simulated yet; `%s` does: %s.\n", m.Command, strings.Join(m.Left, "; "))
+			fmt.Fprintf(&b, "\nNot measured yet; `make bench BENCH=\"-only %s %s\"` does: %s.\n", m.Part, everything, strings.Join(m.Left, "; "))
 		}
 	}
 	targets, missed := 0, []string(nil)
@@ -201,7 +218,7 @@ func render(all []measured) string {
 				targets++
 			}
 			if !r.met() {
-				missed = append(missed, fmt.Sprintf("%s, %s: %s, must be %s", r.What, r.Case, r.Ratio, r.Target))
+				missed = append(missed, fmt.Sprintf("%s, %s: %s, must be %s", r.What, r.Case, r.ratio(), r.Target))
 			}
 		}
 	}
@@ -212,8 +229,8 @@ func render(all []measured) string {
 	b.WriteString("\n| what | case | measured | floor, ceiling or limit | ratio | target | retired solution |\n|---|---|---:|---:|---:|---:|---:|\n")
 	for _, m := range all {
 		for _, r := range m.Rows {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", r.What, r.Case, r.Measured, r.Bound, r.Ratio, r.Target, r.Retired)
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", r.What, r.Case, r.Measured, r.Bound, r.ratio(), r.Target, r.Retired)
 		}
 	}
-	return b.String()
+	return b.String(), len(missed)
 }

@@ -24,8 +24,6 @@ type Bucket struct {
 	mu      sync.Mutex
 	objects map[string][]byte
 	sorted  []string // keys in order; nil after a change of the set
-	calls   int64
-	largest int // bytes of the largest object so far
 }
 
 var _ step.ObjectsAPI = (*Bucket)(nil)
@@ -39,20 +37,12 @@ func (b *Bucket) Bytes(key string) []byte {
 	return b.objects[key]
 }
 
-// Calls is how many calls there were.
-func (b *Bucket) Calls() int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.calls
-}
-
 // begin waits and returns with the lock held.
 func (b *Bucket) begin(ctx context.Context) error {
 	if err := reach(ctx, b.latency); err != nil {
 		return err
 	}
 	b.mu.Lock()
-	b.calls++
 	return nil
 }
 
@@ -73,7 +63,6 @@ func (b *Bucket) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func
 		b.insert(*in.Key)
 	}
 	b.objects[*in.Key] = slices.Clip(content)
-	b.largest = max(b.largest, len(content))
 	return &s3.PutObjectOutput{}, nil
 }
 

@@ -39,9 +39,11 @@ func (c *Client) direct(ctx context.Context, operation string, input any, refuse
 			return nil, err
 		}
 		output, refusal, err := c.cloud.exchange(ctx, c.cloud.latency.Cognito, func() (any, error) {
-			c.cloud.called(operation)
 			output, err := c.cloud.Cognito.Handle(ctx, &wire.Call{Service: "cognito-idp", Operation: operation, Region: Region, Input: body, Endpoint: endpoint})
 			c.cloud.tell(operation, err)
+			if err == nil {
+				c.cloud.carriedOut(operation)
+			}
 			return output, err
 		})
 		if err == nil && refusal != nil {

@@ -74,10 +74,11 @@ type Cloud struct {
 	spans   map[string]Span
 }
 
-// Span is from when to when calls of an operation reached Cognito.
+// Span is from when to when calls of an operation reached Cognito and were
+// carried out.
 type Span struct {
 	First, Last time.Time
-	Calls       int // throttled ones included
+	Calls       int
 }
 
 // Rate is calls a second between the first and the last.
@@ -95,7 +96,7 @@ func (c *Cloud) Spans() map[string]Span {
 	return maps.Clone(c.spans)
 }
 
-func (c *Cloud) called(operation string) {
+func (c *Cloud) carriedOut(operation string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.spans == nil {
@@ -190,9 +191,6 @@ func (c *Cloud) Do(r *http.Request) (*http.Response, error) {
 		var input json.RawMessage
 		var err error
 		operation, input, err = m.ParseRequest(r, body)
-		if m.SigningName == "cognito-idp" {
-			c.called(operation)
-		}
 		if err == nil && c.Validate {
 			err = m.ValidateRequest(operation, input)
 		}
@@ -205,6 +203,9 @@ func (c *Cloud) Do(r *http.Request) (*http.Response, error) {
 			output, err = service.Handle(r.Context(), call)
 		}
 		c.tell(operation, err)
+		if err == nil && m.SigningName == "cognito-idp" {
+			c.carriedOut(operation)
+		}
 		return output, err
 	})
 	if err != nil {

@@ -22,11 +22,11 @@ func seconds(n, perSecond float64) time.Duration {
 
 func pages(n int) int { return (n + pool.PageSize - 1) / pool.PageSize }
 
-// ListFloor is how long it takes at least to list a pool, its users in so many
-// shards: ListUsers and ListUsersInGroup share the UserList quota; ListGroups
-// has its own.
-func (s Shape) ListFloor(r Rates, shards int) time.Duration {
-	calls := shards * pages((s.Users+shards-1)/shards)
+// ListFloor is how long it takes at least to list a pool: ListUsers and
+// ListUsersInGroup share the UserList quota; ListGroups has its own. The pages
+// that shards need beyond are no part of it.
+func (s Shape) ListFloor(r Rates) time.Duration {
+	calls := pages(s.Users)
 	if g := s.Groups(); g > 0 {
 		calls += g * pages(s.Memberships()/g)
 	}
@@ -34,10 +34,11 @@ func (s Shape) ListFloor(r Rates, shards int) time.Duration {
 }
 
 // ExportFloor is the least time that an export can take.
-func (s Shape) ExportFloor(r Rates, shards int) time.Duration { return s.ListFloor(r, shards) }
+func (s Shape) ExportFloor(r Rates) time.Duration { return s.ListFloor(r) }
 
 // RestoreFloor is the least time that a restore can take which ends with a
-// listing of the target. Users are created and memberships added side by side,
+// listing of the target, because only what is there when all is written proves
+// that all came back. Users are created and memberships added side by side,
 // because they draw on different quotas. csvRate is how many users a second an
 // import job handles; AWS documents no such figure. Without CSV (0) everybody
 // is created by AdminCreateUser and gets a password.
@@ -50,5 +51,5 @@ func (s Shape) RestoreFloor(r Rates, csvRate float64) time.Duration {
 		create = max(seconds(users, r.of(pool.UserCreation)), seconds(users, r.of(pool.UserAccountRecovery)))
 	}
 	update := max(seconds(float64(s.Memberships()), r.of(pool.UserUpdate)), seconds(float64(s.Groups()), r.perOperation()))
-	return max(create, update) + s.ListFloor(r, 1)
+	return max(create, update) + s.ListFloor(r)
 }

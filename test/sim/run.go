@@ -35,20 +35,18 @@ type Case struct {
 // Outcome is what a simulation showed.
 type Outcome struct {
 	Case
-	Export        *Execution
-	ExportFloor   time.Duration
-	ExportUsage   Usage
-	Unchanged     *Repeated     `json:",omitempty"`
-	Changed       *Repeated     `json:",omitempty"`
-	Restore       *Execution    `json:",omitempty"`
-	RestoreFloor  time.Duration `json:",omitempty"`
-	Verified      bool
-	Throttled     int
-	Calls         map[string]int  // that Cognito carried out, by operation
-	Spans         map[string]Span // when calls reached Cognito, by operation
-	BucketCalls   int64
-	LargestObject int           // bytes
-	Wall          time.Duration `json:"-"` // filled in by the caller
+	Export       *Execution
+	ExportFloor  time.Duration
+	ExportUsage  Usage
+	Unchanged    *Repeated     `json:",omitempty"`
+	Changed      *Repeated     `json:",omitempty"`
+	Restore      *Execution    `json:",omitempty"`
+	RestoreFloor time.Duration `json:",omitempty"`
+	Verified     bool
+	Throttled    int
+	Calls        map[string]int  // that Cognito carried out, by operation
+	Spans        map[string]Span // when calls that Cognito carried out reached it, by operation
+	Wall         time.Duration   `json:"-"` // filled in by the caller
 }
 
 // Repeated is one more export.
@@ -95,7 +93,7 @@ func (c Case) run(cloud *Cloud, definitions Definitions) (*Outcome, error) {
 		d.Slice = 600 * time.Second
 	}
 	rates := Rates{TPS: c.TPS}
-	o := &Outcome{Case: c, ExportFloor: c.ExportFloor(rates, d.Shards), RestoreFloor: c.RestoreFloor(rates, c.CSVRate), Calls: map[string]int{}}
+	o := &Outcome{Case: c, ExportFloor: c.ExportFloor(rates), RestoreFloor: c.RestoreFloor(rates, c.CSVRate), Calls: map[string]int{}}
 	var err error
 	if o.Export, err = cloud.Execute(definitions, "ExportWorkflow", "export", "{}", d); err != nil {
 		return nil, err
@@ -124,7 +122,6 @@ func (c Case) run(cloud *Cloud, definitions Definitions) (*Outcome, error) {
 		o.Throttled += n.Throttled
 	}
 	o.Spans = cloud.Spans()
-	o.BucketCalls, o.LargestObject = cloud.Bucket.Calls(), cloud.Bucket.largest
 	return o, nil
 }
 
