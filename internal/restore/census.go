@@ -28,8 +28,10 @@ type census struct {
 	round  int    // whose chunks it stands for
 	chunks []int32
 	people []person
-	refs   []ref // by hash and person, each pair once
-	fresh  []ref // noted since refs was sorted
+	bySubs bool  // people are found by their old subs, too
+	refs   []ref // each pair of hash and person once; in their order when sorted
+	sorted bool
+	fresh  []ref // noted since the last sort
 	since  time.Time
 
 	linkSets map[uint32][]uint64 // hashes of linked identities
@@ -158,9 +160,12 @@ func (c *census) hash(parts ...string) uint64 {
 	return binary.LittleEndian.Uint64(h.Sum(nil))
 }
 
-// load reads the frozen chunks and groups and builds the census.
-func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen) (*census, error) {
-	c := &census{rules: plan.rules(), key: plan.Key, round: plan.first(), since: plan.Since().Add(-clockSkew), groupNo: map[string]uint16{}, linkSets: map[uint32][]uint64{},
+// load reads the frozen chunks and groups and builds the census, to learn what
+// was done up to a round.
+func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen, round int) (*census, error) {
+	// In a pool that was empty nobody has an old sub, and the first round's chunks
+	// are those of the census.
+	c := &census{bySubs: plan.Input.Mode == MissingOnly || round > plan.first(), rules: plan.rules(), key: plan.Key, round: plan.first(), since: plan.Since().Add(-clockSkew), groupNo: map[string]uint16{}, linkSets: map[uint32][]uint64{},
 		notes: map[uint32]userResult{}, byReason: map[string]int64{},
 		noFlag: map[uint32]updateFailure{}, noGroup: map[int]updateFailure{}}
 	for n := range frozen.Groups {
@@ -185,14 +190,18 @@ func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen) (*census, err
 			c.add(&chunk.Entries[i])
 		}
 		if len(c.chunks) == 1 {
-			c.refs = slices.Grow(c.refs, len(c.refs)*int(frozen.Stats.Users)/max(1, len(c.people)))
+			expected := len(c.refs) * int(frozen.Stats.Users) / max(1, len(c.people))
+			if round > 0 {
+				expected += int(frozen.Stats.API) // the new subs that are known without a listing
+			}
+			c.refs = slices.Grow(c.refs, expected)
+			step.Hold(c.size())
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	step.Hold(c.size())
 	slices.Sort(c.wants)
 	c.sort()
 	c.asked, c.owed, c.failed, c.seen = newBitset(len(c.wants)), newBitset(len(c.wants)), newBitset(len(c.wants)), newBitset(len(c.wants))
@@ -257,7 +266,9 @@ func (c *census) add(e *Entry) {
 		c.refs = append(c.refs, ref{hash, i, as})
 	}
 	for _, claim := range c.rules.claims(&e.User, e.NewSub) {
-		refer(claim.Value, claim.Proof.role())
+		if claim.Proof != ProofSub || c.bySubs {
+			refer(claim.Value, claim.Proof.role())
+		}
 	}
 	if e.User.Status != pool.ExternalProvider {
 		for _, name := range c.rules.names(&e.User, c.rules.signInName(&e.User)) {
@@ -282,8 +293,14 @@ func (c *census) note(value string, person uint32, as role) {
 		c.refs[at].as |= as
 		return
 	}
-	c.fresh = append(c.fresh, r)
+	if c.fresh = append(c.fresh, r); len(c.fresh) == notes {
+		c.sort()
+	}
 }
+
+// notes is how many are sorted in at once: a million in a slice of their own
+// would take as much memory again.
+const notes = 1 << 16
 
 func (r ref) compare(o ref) int {
 	return cmp.Or(cmp.Compare(r.hash, o.hash), cmp.Compare(r.person, o.person))
@@ -291,18 +308,33 @@ func (r ref) compare(o ref) int {
 
 // sort makes what was added searchable.
 func (c *census) sort() {
-	c.refs, c.fresh = append(c.refs, c.fresh...), nil
-	slices.SortFunc(c.refs, ref.compare)
+	if !c.sorted {
+		slices.SortFunc(c.refs, ref.compare)
+		c.sorted = true
+	}
+	slices.SortFunc(c.fresh, ref.compare)
 	n := 0
-	for _, r := range c.refs {
-		if n > 0 && c.refs[n-1].compare(r) == 0 {
-			c.refs[n-1].as |= r.as
+	for _, r := range c.fresh {
+		if n > 0 && c.fresh[n-1].compare(r) == 0 {
+			c.fresh[n-1].as |= r.as
 			continue
 		}
-		c.refs[n] = r
+		c.fresh[n] = r
 		n++
 	}
-	c.refs = c.refs[:n]
+	// Merged from the end, into the room that they need.
+	old := len(c.refs)
+	c.refs = slices.Grow(c.refs, n)[:old+n]
+	for at := old + n - 1; n > 0; at-- {
+		if old > 0 && c.refs[old-1].compare(c.fresh[n-1]) > 0 {
+			old--
+			c.refs[at] = c.refs[old]
+		} else {
+			n--
+			c.refs[at] = c.fresh[n]
+		}
+	}
+	c.fresh = c.fresh[:0]
 }
 
 // find calls do for every person to whom the value is any of the roles, and
@@ -317,7 +349,8 @@ func (c *census) find(value string, as role, do func(person uint32, as role)) {
 	}
 }
 
-// bySub finds the person of the restore point with the old sub.
+// bySub finds the person of the restore point with the old sub; nobody unless
+// bySubs.
 func (c *census) bySub(sub string) (uint32, bool) {
 	var person uint32
 	var found bool

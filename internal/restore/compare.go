@@ -281,7 +281,7 @@ func (c *comparison) gone(ctx context.Context, group uint16) error {
 
 // bySub orders the people found by their new sub.
 func (c *comparison) bySub() {
-	c.subs = c.subs[:0]
+	c.subs = slices.Grow(c.subs[:0], len(c.census.people))
 	for i := range c.census.people {
 		if c.census.people[i].proof != NoProof {
 			c.subs = append(c.subs, uint32(i))

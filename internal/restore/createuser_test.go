@@ -89,7 +89,7 @@ func TestTakenNames(t *testing.T) {
 			}
 			c := testCensus(w.rules, e)
 			j := judged{chunk: chunk{Entries: []Entry{e}}, imported: importResult{Users: []userResult{have}}, done: true}
-			c.learn(&j)
+			c.learn(&j, 0)
 			c.sort()
 			v := &verifier{comparison: &comparison{census: c, at: &position{}}}
 			if _, again := v.left(0, &e); again != (test.again || test.outcome != Conflict) { // nothing of it is listed yet

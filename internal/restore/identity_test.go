@@ -106,7 +106,7 @@ func TestSamePerson(t *testing.T) {
 }
 
 func testCensus(rules *Rules, entries ...Entry) *census {
-	c := &census{rules: rules, key: []byte("key"), groupNo: map[string]uint16{}, linkSets: map[uint32][]uint64{}, notes: map[uint32]userResult{},
+	c := &census{bySubs: true, rules: rules, key: []byte("key"), groupNo: map[string]uint16{}, linkSets: map[uint32][]uint64{}, notes: map[uint32]userResult{},
 		byReason: map[string]int64{}, noFlag: map[uint32]updateFailure{}, noGroup: map[int]updateFailure{}}
 	for _, e := range entries {
 		for _, g := range e.Groups {
@@ -227,25 +227,39 @@ func TestPackSub(t *testing.T) {
 }
 
 // TestCensusSize: a census of a million users with one membership each, with
-// what the import noted of them, takes less than 80 bytes for each.
+// the new subs that the import noted, takes less than 96 bytes for each and no
+// room twice, and finds everybody.
 func TestCensusSize(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a million users")
 	}
 	const users = 1_000_000
+	sub := func(of string, i int) string { return fmt.Sprintf("%08x-0000-4000-8000-%012s", i, of) }
 	c := testCensus(testRules())
-	c.groupNo["staff"] = 0
-	c.people, c.wants, c.refs = make([]person, 0, users), make([]uint64, 0, users), make([]ref, 0, 2*users)
+	c.groupNo["staff"], c.bySubs, c.sorted = 0, false, false
+	const reserved = 3 * users // the username with and without the verified address, the new sub
+	c.people, c.wants, c.refs = make([]person, 0, users), make([]uint64, 0, users), make([]ref, 0, reserved)
 	e := Entry{User: user(pool.Confirmed, "al", "email=a@b.c", "email_verified=true"), Groups: []string{"staff"}}
 	for i := range users {
-		e.User.Sub, e.User.Username = fmt.Sprintf("%08x-0000-4000-8000-000000000000", i), fmt.Sprintf("user-%d", i)
+		e.User.Sub, e.User.Username = sub("1", i), fmt.Sprintf("user-%d", i)
 		c.add(&e)
 	}
 	c.sort()
 	for i := range uint32(users) {
 		c.note(fmt.Sprintf("username:user-%d", i), i, made)
+		c.note("sub:"+sub("2", int(i)), i, ProofRecorded.role())
 	}
-	if have := c.size() / users; have >= 80 || len(c.fresh) > 0 || len(c.refs) > 2*users {
-		t.Errorf("%d bytes a user, %d references, %d besides", have, len(c.refs), len(c.fresh))
+	c.sort()
+	if have := c.size() / users; have >= 96 || cap(c.refs) != reserved || cap(c.fresh) > 2*notes {
+		t.Errorf("%d bytes a user, room for %d references and for %d besides", have, cap(c.refs), cap(c.fresh))
+	}
+	for i := range uint32(users) {
+		for value, as := range map[string]role{"sub:" + sub("2", int(i)): ProofRecorded.role(), fmt.Sprintf("username:user-%d", i): made} {
+			found := uint32(nobody)
+			c.find(value, as, func(person uint32, _ role) { found = person })
+			if found != i {
+				t.Fatalf("%s leads to %d, not to %d", value, found, i)
+			}
+		}
 	}
 }

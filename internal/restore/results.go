@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"math"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -43,7 +44,11 @@ func (r run) learnRound(ctx context.Context, c *census, n, count int) error {
 			return err
 		}
 		for i := range batch {
-			c.learn(&batch[i])
+			first := -1
+			if n == c.round {
+				first = int(c.chunks[from+i-1])
+			}
+			c.learn(&batch[i], first)
 		}
 	}
 	return nil
@@ -63,12 +68,24 @@ func (r run) getJudged(ctx context.Context, name string, j *judged) error {
 	return err
 }
 
-func (c *census) learn(j *judged) {
+// learn adds what became of a chunk, whose first entry is the person first; -1:
+// its people are found by their subs.
+func (c *census) learn(j *judged, first int) {
+	failed := map[string]uint32{}
+	for _, f := range j.updated.Failures {
+		failed[f.Sub] = nobody
+	}
 	for i := range j.Entries {
 		e := &j.Entries[i]
-		person, known := c.bySub(e.User.Sub)
+		person, known := uint32(first+i), true
+		if first < 0 {
+			person, known = c.bySub(e.User.Sub)
+		}
 		if !known {
 			continue
+		}
+		if _, is := failed[e.User.Sub]; is {
+			failed[e.User.Sub] = person
 		}
 		c.request(person, e)
 		if j.done {
@@ -80,9 +97,14 @@ func (c *census) learn(j *judged) {
 		}
 	}
 	for _, f := range j.updated.Failures {
-		c.failure(f)
+		if person := failed[f.Sub]; person != nobody {
+			c.failure(person, f)
+		}
 	}
 }
+
+// nobody is no person.
+const nobody = math.MaxUint32
 
 // request notes what a chunk asked for.
 func (c *census) request(person uint32, e *Entry) {
@@ -164,11 +186,7 @@ func (c *census) outcome(person uint32, e *Entry, u *userResult) {
 	}
 }
 
-func (c *census) failure(f updateFailure) {
-	person, known := c.bySub(f.Sub)
-	if !known {
-		return
-	}
+func (c *census) failure(person uint32, f updateFailure) {
 	switch f.Kind {
 	case kindMembership:
 		if g, known := c.group(f.Name); known {

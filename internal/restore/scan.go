@@ -57,7 +57,7 @@ func (s *ScanTable) compare(ctx context.Context, f *freezer) (bool, error) {
 	if there, err := f.get(ctx, f.roundKey(1), new(round)); err != nil || there {
 		return there, err
 	}
-	census, err := f.load(ctx, f.plan, &f.cursor.Frozen)
+	census, err := f.load(ctx, f.plan, &f.cursor.Frozen, 0)
 	if err != nil {
 		return false, err
 	}

@@ -47,7 +47,7 @@ func reportUnfinished(ctx context.Context, objects *step.Objects, execution, sta
 		v.census, v.at = new(census), new(position)
 		return true, newReporter(v).tally(ctx)
 	}
-	census, err := r.load(ctx, &v.plan, v.frozen)
+	census, err := r.load(ctx, &v.plan, v.frozen, rounds)
 	if err != nil {
 		return false, err
 	}

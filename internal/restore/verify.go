@@ -80,11 +80,11 @@ func (v *verifier) prepare(ctx context.Context) error {
 	if err := v.Objects.Get(ctx, v.frozenKey(), v.frozen); err != nil {
 		return err
 	}
-	census, err := v.load(ctx, &v.plan, v.frozen)
+	v.round = v.Event.Run.Round
+	census, err := v.load(ctx, &v.plan, v.frozen, v.round)
 	if err != nil {
 		return err
 	}
-	v.round = v.Event.Run.Round
 	v.census, v.target, v.at, v.started = census, v.plan.Target.ID, &v.cursor.At, v.plan.Started
 	if err := v.earlier(ctx, census, &v.plan); err != nil {
 		return err

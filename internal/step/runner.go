@@ -76,7 +76,7 @@ func (r *Runner) handle(ctx context.Context, event Event) (run Run, err error) {
 		defer func() { err = errors.Join(err, holder.Leave(context.WithoutCancel(ctx))) }()
 		ctx = withHolder(ctx, holder)
 	}
-	defer Hold(0)
+	defer letGo()
 	run, err = r.Step.Run(ctx, s)
 	if err != nil {
 		return Run{}, fmt.Errorf("%s: %w", event.Step, err)
