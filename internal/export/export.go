@@ -12,8 +12,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"cognito-backup/internal/backup"
@@ -39,20 +41,33 @@ func (e *InputError) Error() string {
 }
 func (e *InputError) Unwrap() error { return e.Err }
 
-// ParseInput reads the input of an execution. A key that is not known is an
-// error, because a misspelt one would otherwise be ignored in silence.
+// inputKeys are the keys of the input in the order in which people are told of them.
+var inputKeys = []string{"AcceptMassDeletion", "ScheduledTime"}
+
+// ParseInput reads the input of an execution; none, or null, is an empty one.
+// A key that is not known is an error, because a misspelt one would otherwise
+// be ignored in silence. As in the ImportWorkflow's input, a key in the wrong
+// case is misspelt, too: encoding/json alone would take it, and a mass deletion
+// is accepted by nothing but the words that people are told.
 func ParseInput(raw json.RawMessage) (Input, error) {
 	var in Input
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return in, nil
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return Input{}, &InputError{err}
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &keys); err != nil {
+		return Input{}, &InputError{errors.New("it is no JSON object")}
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return Input{}, &InputError{errors.New("there is something after the object")}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if !slices.Contains(inputKeys, key) {
+			return Input{}, &InputError{fmt.Errorf("it has the unknown key %q; known are %s", key, strings.Join(inputKeys, ", "))}
+		}
+	}
+	if value, ok := keys["AcceptMassDeletion"]; ok && json.Unmarshal(value, &in.AcceptMassDeletion) != nil {
+		return Input{}, &InputError{errors.New("AcceptMassDeletion is neither true nor false")}
+	}
+	if value, ok := keys["ScheduledTime"]; ok && json.Unmarshal(value, &in.ScheduledTime) != nil {
+		return Input{}, &InputError{errors.New("ScheduledTime is no string")}
 	}
 	return in, nil
 }
