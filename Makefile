@@ -209,8 +209,8 @@ FUZZTIME ?= 60s
 
 .PHONY: fuzz
 fuzz: setup ## what reads foreign input, fed with anything; histories of a pool, drawn at random
-	@grep -rl --include=fuzz_test.go --include=csv_test.go '^func Fuzz' internal stacks test/fuzz | sort | while read -r file; do \
-		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$file); do \
+	@grep -rl --include='*_test.go' '^func Fuzz' internal stacks test/fuzz | sort | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
 			echo "$$target of $$(dirname $$file)"; \
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
 		done; \
