@@ -1,11 +1,16 @@
 package restore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,6 +30,8 @@ func FuzzInput(f *testing.F) {
 		`{"NewUserPoolId": "eu-west-1_Example01", "Mode": "MISSING_ONLY", "Users": ["a", "b"], "Memberships": "ALL", "SubAttribute": "custom:old"}`,
 		`{"NewUserPoolId": "eu-west-1_Example01", "Mode": "MISSING_ONLY", "Users": "s3://bucket/users.json", "AllowIncomplete": true}`,
 		`{"NewUserPoolId": "eu-west-1_Example01", "Users": [], "Memberships": "SOME", "SubAttribute": ""}`,
+		`{"NewUserPoolId": "eu-west-1_Example01", "RestorePoint": "9999-12-31T23:59:59-01:00"}`,
+		`{"NewUserPoolId": "eu-west-1_Example01", "RestorePoint": "0000-01-01T00:00:00+01:00"}`,
 	} {
 		f.Add([]byte(in))
 	}
@@ -50,15 +57,60 @@ func FuzzInput(f *testing.F) {
 		if slices.Contains(in.Users, "") || in.SubAttribute == "custom:" {
 			t.Errorf("users %q, attribute %q", in.Users, in.SubAttribute)
 		}
+		asTyped(t, raw, in)
 		// What is understood is understood again: plans are stored as JSON.
 		stored, err := json.Marshal(in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := json.Unmarshal(stored, new(Input)); err != nil {
-			t.Error(err)
+		again := new(Input)
+		if err := json.Unmarshal(stored, again); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(again, in) {
+			t.Errorf("%+v was stored as %s and read as %+v", in, stored, again)
 		}
 	})
+}
+
+// asTyped compares what was understood with what somebody typed, key for key.
+func asTyped(t *testing.T, raw []byte, in *Input) {
+	var typed map[string]any
+	if err := json.Unmarshal(raw, &typed); err != nil {
+		t.Fatalf("%q is understood: %v", raw, err)
+	}
+	text := func(key string) string { s, _ := typed[key].(string); return s }
+	flag := func(key string) bool { v, _ := typed[key].(bool); return v }
+	if in.DryRun != flag("DryRun") || in.AllowIncomplete != flag("AllowIncomplete") {
+		t.Errorf("%q: dry run %t, incomplete %t", raw, in.DryRun, in.AllowIncomplete)
+	}
+	if in.NewUserPoolID != text("NewUserPoolId") || string(in.Mode) != cmp.Or(text("Mode"), string(EmptyPool)) || string(in.Memberships) != text("Memberships") {
+		t.Errorf("%q: pool %q, mode %q, memberships %q", raw, in.NewUserPoolID, in.Mode, in.Memberships)
+	}
+	if strings.TrimPrefix(in.SubAttribute, "custom:") != strings.TrimPrefix(text("SubAttribute"), "custom:") {
+		t.Errorf("%q: attribute %q", raw, in.SubAttribute)
+	}
+	if (in.RestorePoint != nil) != (typed["RestorePoint"] != nil) {
+		t.Errorf("%q: restore point %v", raw, in.RestorePoint)
+	}
+	if at, err := time.Parse(time.RFC3339, text("RestorePoint")); err == nil && !in.RestorePoint.Equal(at) {
+		t.Errorf("%q: restore point %v", raw, in.RestorePoint)
+	}
+	// Users holds names or the name of an object; a list never becomes everybody.
+	var users []string
+	list, _ := typed["Users"].([]any)
+	for _, user := range list {
+		name, _ := user.(string)
+		users = append(users, name)
+	}
+	if !slices.Equal(in.Users, users) || in.UsersObject != strings.TrimPrefix(text("Users"), "s3://bucket/") || in.chosen() != (typed["Users"] != nil) {
+		t.Errorf("%q: users %q, object %q", raw, in.Users, in.UsersObject)
+	}
+	for key := range typed {
+		if !slices.Contains(inputKeys, key) {
+			t.Errorf("%q is understood with its %q", raw, key)
+		}
+	}
 }
 
 // FuzzUserList: the object that Users may name.
@@ -68,8 +120,24 @@ func FuzzUserList(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		users, err := parseUserList(b)
-		if err == nil && (len(users) == 0 || slices.Contains(users, "")) {
-			t.Errorf("%q", users)
+		if err != nil {
+			if users != nil || !utf8.ValidString(err.Error()) {
+				t.Errorf("%q: %q with %q", b, err, users)
+			}
+			return
+		}
+		if len(users) == 0 || slices.Contains(users, "") {
+			t.Errorf("%q: %q", b, users)
+		}
+		if trimmed := bytes.TrimSpace(b); trimmed[0] == '[' {
+			var list []string
+			if err := json.Unmarshal(trimmed, &list); err != nil || !slices.Equal(users, list) {
+				t.Errorf("%q: %q (%v)", b, users, err)
+			}
+			return
+		}
+		if strings.Join(users, "") != strings.Join(strings.Fields(string(b)), "") || strings.ContainsFunc(strings.Join(users, ""), unicode.IsSpace) {
+			t.Errorf("%q: %q", b, users)
 		}
 	})
 }
@@ -77,7 +145,7 @@ func FuzzUserList(f *testing.F) {
 // oneMessage is a queue that holds one message.
 type oneMessage struct {
 	body    string
-	deleted int
+	deleted []string
 }
 
 func (q *oneMessage) ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error) {
@@ -89,16 +157,20 @@ func (q *oneMessage) SendMessageBatch(context.Context, *sqs.SendMessageBatchInpu
 }
 
 func (q *oneMessage) DeleteMessageBatch(_ context.Context, in *sqs.DeleteMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error) {
-	q.deleted += len(in.Entries)
+	for _, e := range in.Entries {
+		q.deleted = append(q.deleted, aws.ToString(e.ReceiptHandle))
+	}
 	return &sqs.DeleteMessageBatchOutput{}, nil
 }
 
-// FuzzMessage: whatever somebody put into the queue is discarded, or names one
-// of the round's chunks exactly, so that no other object is ever read for it.
+// FuzzMessage: whatever somebody put into the queue is discarded, unless it
+// names this execution; and what it then names is one of the round's chunks
+// exactly, or no object is ever read for it.
 func FuzzMessage(f *testing.F) {
 	for _, body := range []string{
 		``, `{}`, `{"Execution":"mine","Chunk":"1/000001"}`, `{"Execution":"other","Chunk":"1/000001"}`,
 		`{"Execution":"mine","Chunk":"1/000007"}`, `{"Execution":"mine","Chunk":"1/1"}`, `{"Execution":"mine","Chunk":"1/000001/../../plan"}`,
+		`{"Execution":"mine","Chunk":"1/000000"}`, `{"Execution":"mine","Chunk":"1/000005"}`, `{"Execution":"mine","Chunk":"1/000006"}`,
 		`{"Execution":"mine","Chunk":"2/000001"}`, `{"Execution":"mine","Chunk":7}`, `[1]`,
 	} {
 		f.Add(body)
@@ -109,13 +181,18 @@ func FuzzMessage(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(ours)+api.deleted != 1 {
-			t.Fatalf("%d messages are ours, %d deleted", len(ours), api.deleted)
+		var sent struct{ Execution, Chunk, Record, Reason string } // what send writes
+		if json.Unmarshal([]byte(body), &sent) == nil && sent.Execution == "mine" {
+			if len(api.deleted) > 0 || !slices.Equal(ours, []receipt{{chunk: sent.Chunk, handle: "receipt"}}) {
+				t.Fatalf("%q became %+v, deleted %q", body, ours, api.deleted)
+			}
+		} else if len(ours) > 0 || !slices.Equal(api.deleted, []string{"receipt"}) {
+			t.Fatalf("%q of somebody else became %+v, deleted %q", body, ours, api.deleted)
 		}
 		w := &importer{round: 1, total: 5}
 		for _, r := range ours {
-			if w.ofRound(r.chunk) && !slices.Contains([]string{"1/000001", "1/000002", "1/000003", "1/000004", "1/000005"}, r.chunk) {
-				t.Errorf("%q is taken for a chunk of the round", r.chunk)
+			if of := slices.Contains([]string{"1/000001", "1/000002", "1/000003", "1/000004", "1/000005"}, r.chunk); w.ofRound(r.chunk) != of {
+				t.Errorf("%q: a chunk of the round %t, taken for one %t", r.chunk, of, !of)
 			}
 		}
 	})

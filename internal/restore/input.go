@@ -154,11 +154,17 @@ func (p *inputParser) restorePoint() {
 		return
 	}
 	for _, layout := range timeLayouts {
-		if t, err := time.Parse(layout, s); err == nil {
-			t = t.UTC()
-			p.in.RestorePoint = &t
+		t, err := time.Parse(layout, s)
+		if err != nil {
+			continue
+		}
+		t = t.UTC()
+		if t.Year() < 0 || t.Year() > 9999 { // its offset carried it there; plans could not store it
+			p.problem("RestorePoint is %q, which in UTC is not within the years 0000 to 9999; write it like 2026-11-22T09:00:00Z", s)
 			return
 		}
+		p.in.RestorePoint = &t
+		return
 	}
 	p.problem("RestorePoint is %q, which is no time with an offset; write it like 2026-11-22T09:00:00Z or 2026-11-22T18:00:00+09:00", s)
 }

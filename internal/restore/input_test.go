@@ -43,6 +43,7 @@ func TestParseInputNamesEveryProblem(t *testing.T) {
 		`{"newUserPoolId": "us-west-2_x"}`: {`unknown key "newUserPoolId"`, "NewUserPoolId is missing"},
 		`{"NewUserPoolId": "us-west-2_x", "RestorePoint": "yesterday"}`:                     {`RestorePoint is "yesterday", which is no time with an offset`},
 		`{"NewUserPoolId": "us-west-2_x", "RestorePoint": "2026-11-22T09:00:00"}`:           {"no time with an offset"},
+		`{"NewUserPoolId": "us-west-2_x", "RestorePoint": "9999-12-31T23:59:59-01:00"}`:     {"not within the years 0000 to 9999"},
 		`{"NewUserPoolId": "us-west-2_x", "RestorePoint": 5}`:                               {"RestorePoint is 5; give a string"},
 		`{"NewUserPoolId": "us-west-2_x", "Mode": "empty"}`:                                 {`Mode is "empty"; give EMPTY_POOL or MISSING_ONLY`},
 		`{"NewUserPoolId": "us-west-2_x", "Users": ["a"]}`:                                  {`Users is only for "Mode": "MISSING_ONLY"`},
