@@ -2,6 +2,7 @@ package stacks
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -42,6 +43,14 @@ func FuzzParameters(f *testing.F) {
 		}
 		if len(p.StackPrefix) == 0 || len(p.StackPrefix) > maxPrefix {
 			t.Errorf("prefix %q", p.StackPrefix)
+		}
+		// What is accepted can be written into cdk.json and is accepted as the same.
+		var written map[string]any
+		if err := json.Unmarshal([]byte(p.context()), &written); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := ParseParameters(written); err != nil || !reflect.DeepEqual(again, p) {
+			t.Errorf("%+v written as %s became %+v (%v)", p, p.context(), again, err)
 		}
 		for _, w := range p.warnings() {
 			if w == "" {
