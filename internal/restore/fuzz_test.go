@@ -136,7 +136,18 @@ func FuzzUserList(f *testing.F) {
 			}
 			return
 		}
-		if strings.Join(users, "") != strings.Join(strings.Fields(string(b)), "") || strings.ContainsFunc(strings.Join(users, ""), unicode.IsSpace) {
+		solid := func(s string) string {
+			return strings.Map(func(r rune) rune {
+				if unicode.IsSpace(r) {
+					return -1
+				}
+				return r
+			}, s)
+		}
+		if solid(strings.Join(users, "\n")) != solid(string(b)) {
+			t.Errorf("%q: %q", b, users)
+		}
+		if slices.ContainsFunc(users, func(user string) bool { return strings.ContainsFunc(user, unicode.IsSpace) }) {
 			t.Errorf("%q: %q", b, users)
 		}
 	})

@@ -297,10 +297,12 @@ func shown(raw json.RawMessage) string {
 	if json.Compact(&b, raw) != nil {
 		return "not readable"
 	}
-	if b.Len() > 60 {
-		return b.String()[:57] + "..."
+	// By characters: half of one at the end would be no text.
+	text := []rune(b.String())
+	if len(text) > 60 {
+		return string(text[:57]) + "..."
 	}
-	return b.String()
+	return string(text)
 }
 
 // parseUserList reads the object that Users names: a JSON list, or one sub or

@@ -33,14 +33,15 @@ func TestParseInput(t *testing.T) {
 
 func TestParseInputNamesEveryProblem(t *testing.T) {
 	tests := map[string][]string{
-		`null`:                             {"is no JSON object"},
-		`[]`:                               {"is no JSON object"},
-		`{}`:                               {"NewUserPoolId is missing"},
-		`{"NewUserPoolId": 7}`:             {"NewUserPoolId is 7; give a string"},
-		`{"NewUserPoolId": null}`:          {`NewUserPoolId is "", which is no user pool id`},
-		`{"NewUserPoolId": "us-west-2_"}`:  {`"us-west-2_", which is no user pool id`},
-		`{"NewUserPoolId": "eu-west-1_x"}`: {"is in eu-west-1, and this ImportWorkflow restores in us-west-2; start the ImportWorkflow in eu-west-1"},
-		`{"newUserPoolId": "us-west-2_x"}`: {`unknown key "newUserPoolId"`, "NewUserPoolId is missing"},
+		`null`:                 {"is no JSON object"},
+		`[]`:                   {"is no JSON object"},
+		`{}`:                   {"NewUserPoolId is missing"},
+		`{"NewUserPoolId": 7}`: {"NewUserPoolId is 7; give a string"},
+		`{"NewUserPoolId": ["` + strings.Repeat("あ", 60) + `"]}`:                            {`NewUserPoolId is ["` + strings.Repeat("あ", 55) + `...; give a string`},
+		`{"NewUserPoolId": null}`:                                                           {`NewUserPoolId is "", which is no user pool id`},
+		`{"NewUserPoolId": "us-west-2_"}`:                                                   {`"us-west-2_", which is no user pool id`},
+		`{"NewUserPoolId": "eu-west-1_x"}`:                                                  {"is in eu-west-1, and this ImportWorkflow restores in us-west-2; start the ImportWorkflow in eu-west-1"},
+		`{"newUserPoolId": "us-west-2_x"}`:                                                  {`unknown key "newUserPoolId"`, "NewUserPoolId is missing"},
 		`{"NewUserPoolId": "us-west-2_x", "RestorePoint": "yesterday"}`:                     {`RestorePoint is "yesterday", which is no time with an offset`},
 		`{"NewUserPoolId": "us-west-2_x", "RestorePoint": "2026-11-22T09:00:00"}`:           {"no time with an offset"},
 		`{"NewUserPoolId": "us-west-2_x", "RestorePoint": "9999-12-31T23:59:59-01:00"}`:     {"not within the years 0000 to 9999"},
