@@ -222,6 +222,16 @@ func TestBed(t *testing.T) {
 		if got := bed.DynamoDB(here).Stats().Puts["GROUP"]; got != 2 {
 			t.Errorf("puts of kind GROUP: %d", got)
 		}
+		spared := bed.KillAfter("probe", 1)
+		bed.Disarm()
+		if d := run(t, `{"Do":"put","Text":"GROUP-1"}`); d.Status != sfntypes.ExecutionStatusSucceeded {
+			t.Errorf("disarmed: %s: %s", d.Status, aws.ToString(d.Error))
+		}
+		select {
+		case <-spared:
+			t.Error("a killer that was disarmed has struck")
+		default:
+		}
 	})
 
 	t.Run("queues and topics", func(t *testing.T) {

@@ -53,6 +53,14 @@ func (b *Bed) KillAfter(function string, n int) <-chan struct{} {
 	return k.done
 }
 
+// Disarm takes back what KillAfter has not done yet; the channels of those
+// stay open.
+func (b *Bed) Disarm() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.killers = nil
+}
+
 // acted runs when a service has acted on a call, before the answer goes out.
 func (b *Bed) acted(x *exchange) {
 	if x.caller.principal.Name == "" {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -39,11 +40,12 @@ type Call struct {
 
 // Rule says which calls fail and how. Empty fields match everything.
 type Rule struct {
+	Name        string // whose faults InjectedBy counts
 	Kind        Kind
 	Service     string
 	Operation   string // exact, or a prefix that ends in *
 	Region      string
-	Function    string  // name of the calling function, or a suffix that begins with *
+	Function    string  // name of the calling function, a suffix that begins with * or a prefix that ends in *
 	Probability float64 // of a matching call; 1 when zero
 	Skip        int     // leave the first matching calls alone
 	Count       int     // at most so many faults; no limit when zero
@@ -69,6 +71,7 @@ type Set struct {
 	random   *rand.Rand
 	rules    []*active
 	injected map[Kind]int
+	byName   map[string]int
 }
 
 type active struct {
@@ -79,7 +82,7 @@ type active struct {
 // New makes a set without rules. The same seed gives the same decisions for
 // the same sequence of calls.
 func New(seed uint64) *Set {
-	return &Set{random: rand.New(rand.NewPCG(seed, seed)), injected: map[Kind]int{}}
+	return &Set{random: rand.New(rand.NewPCG(seed, seed)), injected: map[Kind]int{}, byName: map[string]int{}}
 }
 
 // Add puts a rule in force and returns what takes it back.
@@ -121,6 +124,13 @@ func (s *Set) Injected() map[Kind]int {
 		out[k] = n
 	}
 	return out
+}
+
+// InjectedBy counts the faults so far by the Name of the rule that did them.
+func (s *Set) InjectedBy() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.byName)
 }
 
 // VerifyAllExercised is an error that names the rules in force that no call
@@ -170,6 +180,7 @@ func (s *Set) For(c Call) Fault {
 		}
 		a.done++
 		s.injected[a.Kind]++
+		s.byName[a.Name]++
 	}
 	return f
 }
@@ -182,6 +193,8 @@ func (r *Rule) matches(c Call) bool {
 	function := r.Function == "" || r.Function == c.Function
 	if suffix, ok := strings.CutPrefix(r.Function, "*"); ok {
 		function = strings.HasSuffix(c.Function, suffix)
+	} else if prefix, ok := strings.CutSuffix(r.Function, "*"); ok {
+		function = strings.HasPrefix(c.Function, prefix)
 	}
 	return operation && function && (r.Service == "" || r.Service == c.Service) && (r.Region == "" || r.Region == c.Region)
 }

@@ -39,6 +39,9 @@ func TestRules(t *testing.T) {
 		"Region":                   {Rule{Kind: Throttle, Region: "us-east-1"}, "....."},
 		"function by suffix":       {Rule{Kind: DropAfter, Function: "*-export-users"}, "ddddd"},
 		"another function":         {Rule{Kind: DropAfter, Function: "*-import-users"}, "....."},
+		"function by prefix":       {Rule{Kind: DropAfter, Function: "T-*"}, "ddddd"},
+		"another prefix":           {Rule{Kind: DropAfter, Function: "U-*"}, "....."},
+		"any caller":               {Rule{Kind: DropAfter, Function: "*"}, "ddddd"},
 		"half, the same each time": {Rule{Kind: Throttle, Probability: 0.5}, ""},
 		"unprocessed":              {Rule{Kind: Unprocessed, Count: 1}, "u...."},
 	} {
@@ -64,7 +67,7 @@ func TestSeveralRules(t *testing.T) {
 	s := New(1)
 	s.Latency("", 10*time.Millisecond, 5*time.Millisecond)
 	remove := s.Add(Rule{Kind: Throttle, Count: 1})
-	s.Add(Rule{Kind: Fail, Code: "Odd", Status: 418, Count: 1})
+	s.Add(Rule{Name: "odd", Kind: Fail, Code: "Odd", Status: 418, Count: 1})
 	f := s.For(Call{})
 	if f.Delay < 10*time.Millisecond || f.Delay >= 15*time.Millisecond || f.Kind != Throttle {
 		t.Errorf("first: %+v", f)
@@ -81,6 +84,9 @@ func TestSeveralRules(t *testing.T) {
 	remove()
 	if got := fmt.Sprint(s.Injected()); got != "map[delay:2 fail:1 throttle:1]" {
 		t.Errorf("injected %s", got)
+	}
+	if got := s.InjectedBy(); got["odd"] != 1 || got[""] != 3 {
+		t.Errorf("injected by name %v", got)
 	}
 	s.Clear()
 	if f := s.For(Call{}); f != (Fault{}) {
