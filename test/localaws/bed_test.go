@@ -224,7 +224,7 @@ func TestBed(t *testing.T) {
 		}
 		spared := bed.KillAfter("probe", 1)
 		bed.Disarm()
-		if d := run(t, `{"Do":"put","Text":"GROUP-1"}`); d.Status != sfntypes.ExecutionStatusSucceeded {
+		if d := run(t, `{"Do":"put","Text":"USER-1"}`); d.Status != sfntypes.ExecutionStatusSucceeded {
 			t.Errorf("disarmed: %s: %s", d.Status, aws.ToString(d.Error))
 		}
 		select {

@@ -350,6 +350,9 @@ func TestTokensBelongToTheirParameters(t *testing.T) {
 	b.Settings().Update(func(v *Values) { v.TokenLifetime = time.Hour })
 	b.clock.advance(2 * time.Hour)
 	b.refused("InvalidParameterException", "expired", "ListUsers", in{"UserPoolId": pool, "Limit": 5, "PaginationToken": first})
+	if got := b.Settings().Injected(); got != (Injected{AgedTokens: 1}) {
+		t.Errorf("injected %+v", got)
+	}
 }
 
 func TestFilters(t *testing.T) {
@@ -459,6 +462,10 @@ func TestPagingFaults(t *testing.T) {
 	if n := len(usernames(b.listUsers(pool, in{"Limit": 60}))); n != 200 {
 		t.Errorf("the fault was to happen once; then %d users", n)
 	}
+	// Seven short pages and one at the end, four tokens of five pages of which one was called twice.
+	if got, want := b.Settings().Injected(), (Injected{EmptyPages: 3, ShortPages: 8, RepeatedItems: 1, TrailingPages: 1, LongTokens: 4, ExpiredTokens: 1}); got != want {
+		t.Errorf("injected %+v, want %+v", got, want)
+	}
 }
 
 func TestListUsersLag(t *testing.T) {
@@ -481,6 +488,9 @@ func TestListUsersLag(t *testing.T) {
 	old := b.listUsers(pool, in{"Filter": `username = "user00001"`})[0][0]
 	if value(old, "name") != "Name 1" || old["Enabled"] != true {
 		t.Errorf("during the lag the user is %v", old)
+	}
+	if got := b.Settings().Injected().LaggingPages; got != 2 {
+		t.Errorf("%d pages showed the past", got)
 	}
 	b.clock.advance(2 * time.Minute)
 	names = usernames(b.listUsers(pool, nil))

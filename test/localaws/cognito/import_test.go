@@ -295,6 +295,9 @@ func TestTooManyFailures(t *testing.T) {
 	if j["Status"] != "Failed" || j["SkippedUsers"] != 100.0 {
 		t.Errorf("the same users again: %v", j)
 	}
+	if got := b.Settings().Injected().FailedJobs; got != 2 {
+		t.Errorf("%d jobs gave up", got)
+	}
 }
 
 func TestJobLife(t *testing.T) {

@@ -278,6 +278,9 @@ func (s *Service) runJob(j *job) {
 	case errors.Is(err, context.Canceled):
 		s.finish(j, jobStopped, "The user import job has been stopped.")
 	case err != nil:
+		if errors.Is(err, errTooMany) {
+			s.settings.count(func(i *Injected) *int { return &i.FailedJobs })
+		}
 		s.finish(j, jobFailed, err.Error())
 	default:
 		s.finish(j, jobSucceeded, "Import Job Completed Successfully.")

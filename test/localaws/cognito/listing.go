@@ -121,7 +121,14 @@ func (s *Service) listUsers(_ context.Context, c *wire.Call) (any, error) {
 		}
 	}
 	out := UserPage{Users: []User{}}
+	lagging := false
+	defer func() {
+		if lagging {
+			s.settings.count(func(i *Injected) *int { return &i.LaggingPages })
+		}
+	}()
 	for u, at := range p.candidates(f, pg) {
+		lagging = lagging || u.lags(now)
 		view, ok := p.listed(u, now)
 		if !ok {
 			continue

@@ -75,6 +75,7 @@ func (s *Service) openPage(c *wire.Call, token string, limit, usual int, params 
 			return nil, invalid("Invalid pagination token.")
 		}
 		if life := s.settings.Values().TokenLifetime; life > 0 && s.now().UnixMilli()-t.Issued > life.Milliseconds() {
+			s.settings.count(func(i *Injected) *int { return &i.AgedTokens })
 			return nil, invalid("Pagination token has expired.")
 		}
 		if s.settings.expire(c.Operation, t.Page) {
@@ -85,8 +86,10 @@ func (s *Service) openPage(c *wire.Call, token string, limit, usual int, params 
 	switch {
 	case every(p.faults.EmptyEvery, p.number):
 		p.limit = 0
+		s.settings.count(func(i *Injected) *int { return &i.EmptyPages })
 	case every(p.faults.ShortEvery, p.number):
 		p.limit = (p.limit + 1) / 2
+		s.settings.count(func(i *Injected) *int { return &i.ShortPages })
 	}
 	return p, nil
 }
@@ -114,13 +117,18 @@ func (p *page) next() string {
 	switch {
 	case p.more && n > 1 && every(p.faults.RepeatEvery, p.number):
 		t.Last = &p.items[n-2]
+		p.service.settings.count(func(i *Injected) *int { return &i.RepeatedItems })
 	case p.more && n > 0:
 		t.Last = &p.items[n-1]
 	case p.more:
 	case p.faults.TrailingPage && !p.done:
 		t.Done = true
+		p.service.settings.count(func(i *Injected) *int { return &i.TrailingPages })
 	default:
 		return ""
+	}
+	if p.faults.LongTokens {
+		p.service.settings.count(func(i *Injected) *int { return &i.LongTokens })
 	}
 	return t.text(p.faults.LongTokens)
 }

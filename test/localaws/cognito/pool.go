@@ -396,6 +396,11 @@ func (p *pool) listed(u *user, now int64) (User, bool) {
 	return view, true
 }
 
+// lags says that ListUsers shows the user differently from every other call.
+func (u *user) lags(now int64) bool {
+	return u.visible > now || u.gone > now || u.past != nil && u.past.until > now
+}
+
 // view is a user as UserType.
 func (p *pool) view(u *user) User {
 	v := User{

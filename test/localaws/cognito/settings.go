@@ -49,11 +49,36 @@ type PagingFaults struct {
 	ExpireTimes  int
 }
 
+// Injected is how often the settings have made things worse than usual.
+type Injected struct {
+	EmptyPages, ShortPages, RepeatedItems, TrailingPages, LongTokens int
+
+	ExpiredTokens int // refused for ExpireAtPage
+	AgedTokens    int // refused for TokenLifetime
+	LaggingPages  int // of ListUsers that showed a user as before, or not yet, or still
+	FailedJobs    int // import jobs that gave up over ImportTolerance
+}
+
 // Settings guards Values.
 type Settings struct {
-	mu     sync.Mutex
-	set    bool
-	values Values
+	mu       sync.Mutex
+	set      bool
+	values   Values
+	injected Injected
+}
+
+// Injected counts so far.
+func (s *Settings) Injected() Injected {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.injected
+}
+
+// count notes something that was injected.
+func (s *Settings) count(what func(*Injected) *int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*what(&s.injected)++
 }
 
 // init must be called with the lock held.
@@ -128,5 +153,6 @@ func (s *Settings) expire(operation string, page int) bool {
 	}
 	f.ExpireTimes--
 	s.values.Paging[key] = f
+	s.injected.ExpiredTokens++
 	return true
 }

@@ -114,6 +114,9 @@ func TestReplication(t *testing.T) {
 		if _, there := contents(t, remote)["USER-4"]; there || r.Pending() != 1 {
 			t.Errorf("copied while stopped; %d pending", r.Pending())
 		}
+		if r.Late() != 1 {
+			t.Errorf("%d changes held up", r.Late())
+		}
 		if err := r.Drain(ctx); err == nil {
 			t.Error("Drain of a stopped replication succeeds")
 		}
@@ -239,6 +242,9 @@ func TestStaleReads(t *testing.T) {
 	}
 	if v := batch(true); !strings.Contains(v, `"newer"`) || !strings.Contains(v, "USER-2") {
 		t.Errorf("consistent BatchGetItem: %s", v)
+	}
+	if n := s.StaleReads(); n < 4 {
+		t.Errorf("%d stale reads were counted", n)
 	}
 	time.Sleep(350 * time.Millisecond)
 	if v := contents(t, s); !maps.Equal(v, map[string]string{"USER-1": "newer", "USER-2": "new"}) {

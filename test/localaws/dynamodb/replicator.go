@@ -31,6 +31,7 @@ type Replicator struct {
 	stopped  bool
 	cut      map[string]bool // Regions without connection
 	copied   int
+	late     int // changes that were held up on purpose
 	random   *rand.Rand
 	errs     []error
 	closed   bool
@@ -112,6 +113,13 @@ func (r *Replicator) Copied() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.copied
+}
+
+// Late counts the changes that a lag, Stop or Cut held up.
+func (r *Replicator) Late() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.late
 }
 
 // Drain applies everything pending now, whatever its lag, and waits for it.
@@ -208,6 +216,9 @@ func (r *Replicator) publish(region string, changes []change) {
 			lag += time.Duration(r.random.Int64N(int64(r.lagMax - r.lagMin)))
 		}
 		for _, to := range c.to {
+			if lag > 0 || r.stopped || r.cut[region] || r.cut[to] {
+				r.late++
+			}
 			one := c
 			one.to, one.due = []string{to}, time.Now().Add(lag)
 			r.pending = append(r.pending, one)

@@ -15,6 +15,7 @@ type stale struct {
 	mu     sync.Mutex
 	window time.Duration
 	before map[string]former // table and key → what the item was
+	shown  int               // items shown as they were
 }
 
 type former struct {
@@ -29,6 +30,13 @@ func (s *Service) SetStaleReads(window time.Duration) {
 	s.stale.mu.Lock()
 	defer s.stale.mu.Unlock()
 	s.stale.window, s.stale.before = window, map[string]former{}
+}
+
+// StaleReads counts the items that were shown as they had been before.
+func (s *Service) StaleReads() int {
+	s.stale.mu.Lock()
+	defer s.stale.mu.Unlock()
+	return s.stale.shown
 }
 
 func (t *stale) on() bool {
@@ -83,6 +91,7 @@ func (t *stale) former(table, keyText string) (item, bool) {
 		delete(t.before, table+"\x00"+keyText)
 		return nil, false
 	}
+	t.shown++
 	return f.item, true
 }
 

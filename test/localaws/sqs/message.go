@@ -149,6 +149,7 @@ func (s *Service) send(q *queue, e sendEntry) (*sendOutput, error) {
 	if s.faults.Twice {
 		again := m
 		again.copy = 1
+		s.injected.Twice++
 		q.messages = append(q.messages, &again)
 	}
 	q.wake()
@@ -239,6 +240,7 @@ func eachEntry[E any](s *Service, kind string, entries []E, id func(E) string, s
 	out := batch{Successful: []any{}, Failed: []batchError{}}
 	for _, e := range entries {
 		if every(&s.counted.entries, s.faults.FailEntries) {
+			s.injected.FailEntries++
 			out.Failed = append(out.Failed, batchError{Id: id(e), Code: "InternalError", Message: "We encountered an internal error. Please try again."})
 			continue
 		}
@@ -370,6 +372,7 @@ func (s *Service) receive(in *receiveInput, limit int) ([]received, <-chan struc
 	// A long poll asks all servers, so only a short one misses messages.
 	if len(candidates) > 0 && wait == 0 && every(&s.counted.receives, s.faults.EmptyReceives) {
 		candidates = nil
+		s.injected.EmptyReceives++
 	}
 	if _, inFlight, _ := q.count(now); inFlight >= maxInFlight {
 		if wait == 0 {
@@ -410,6 +413,7 @@ func (s *Service) receive(in *receiveInput, limit int) ([]received, <-chan struc
 func (s *Service) visibility(seconds int) time.Duration {
 	timeout := time.Duration(seconds) * time.Second
 	if bound := s.faults.MaxVisibility; bound > 0 && timeout > bound {
+		s.injected.MaxVisibility++
 		return bound
 	}
 	return timeout
@@ -440,7 +444,8 @@ func (s *Service) candidates(q *queue, now time.Time) []*message {
 		kept = append(kept, m)
 	}
 	q.messages = kept
-	if s.faults.Shuffle {
+	if s.faults.Shuffle && len(visible) > 1 {
+		s.injected.Shuffle++
 		mathrand.Shuffle(len(visible), func(i, j int) { visible[i], visible[j] = visible[j], visible[i] })
 	}
 	return visible
@@ -543,6 +548,7 @@ func (s *Service) delete(q *queue, handle string) error {
 	q.counters.Deleted++
 	if !m.undeleted && every(&s.counted.deletes, s.faults.Undelete) {
 		m.undeleted = true
+		s.injected.Undelete++
 		m.visibleAt = s.clock.Now()
 		q.wake()
 		return nil

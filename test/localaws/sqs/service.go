@@ -24,12 +24,13 @@ type Service struct {
 	region string
 	clock  *wire.Clock
 
-	mu      sync.Mutex
-	queues  map[string]*queue
-	deleted map[string]time.Time // when a queue of this name was deleted
-	faults  Faults
-	pages   map[string]string                        // ListQueues' tokens: the name to go on after
-	counted struct{ entries, receives, deletes int } // for the faults that strike every so many times
+	mu       sync.Mutex
+	queues   map[string]*queue
+	deleted  map[string]time.Time // when a queue of this name was deleted
+	faults   Faults
+	pages    map[string]string                        // ListQueues' tokens: the name to go on after
+	counted  struct{ entries, receives, deletes int } // for the faults that strike every so many times
+	injected Injected
 }
 
 // New makes SQS without queues.
@@ -57,6 +58,23 @@ type Faults struct {
 	// MaxVisibility bounds every visibility timeout, so that a test sees a
 	// message again without waiting for as long as a real queue would (0 does not).
 	MaxVisibility time.Duration
+}
+
+// Injected is how often each of the Faults has struck.
+type Injected struct {
+	Twice         int // messages of which there was a second copy
+	Shuffle       int // receives that had several messages to choose from
+	Undelete      int
+	EmptyReceives int
+	FailEntries   int
+	MaxVisibility int // time-outs cut short
+}
+
+// Injected counts the faults so far.
+func (s *Service) Injected() Injected {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.injected
 }
 
 // SetFaults changes the faults from now on.

@@ -514,6 +514,7 @@ func TestFaults(t *testing.T) {
 		if c := b.service.Counters("q"); c.Sent != 1 || c.Received != 3 || c.Redelivered != 2 {
 			t.Errorf("counters %+v", c)
 		}
+		b.injected(sqs.Injected{Twice: 1})
 	})
 	t.Run("shuffle", func(t *testing.T) {
 		b := start(t)
@@ -537,6 +538,7 @@ func TestFaults(t *testing.T) {
 		if !slices.Equal(got, sent) {
 			t.Errorf("messages are lost: %v", got)
 		}
+		b.injected(sqs.Injected{Shuffle: 6})
 	})
 	t.Run("undelete", func(t *testing.T) {
 		b := start(t)
@@ -554,6 +556,7 @@ func TestFaults(t *testing.T) {
 		if c := b.service.Counters("q"); c.Visible+c.InFlight != 0 {
 			t.Errorf("a message comes back twice: %+v", c)
 		}
+		b.injected(sqs.Injected{Undelete: 1})
 	})
 	t.Run("empty receives", func(t *testing.T) {
 		b := start(t)
@@ -567,6 +570,7 @@ func TestFaults(t *testing.T) {
 		if err != nil || len(out.Messages) != 1 {
 			t.Errorf("a long poll asks all servers, but: %v, %v", out, err)
 		}
+		b.injected(sqs.Injected{EmptyReceives: 1})
 	})
 	t.Run("failed entries", func(t *testing.T) {
 		b := start(t)
@@ -580,7 +584,16 @@ func TestFaults(t *testing.T) {
 		if c := b.service.Counters("q"); c.Sent != 1 {
 			t.Errorf("counters %+v", c)
 		}
+		b.injected(sqs.Injected{FailEntries: 1})
 	})
+}
+
+// injected checks what the faults have done.
+func (b *bench) injected(want sqs.Injected) {
+	b.Helper()
+	if got := b.service.Injected(); got != want {
+		b.Errorf("injected %+v, want %+v", got, want)
+	}
 }
 
 func TestPermissions(t *testing.T) {

@@ -184,7 +184,13 @@ func (s *Service) visible(arn string) (*execution, error) {
 	if e == nil {
 		return nil, noExecution(arn)
 	}
-	if _, started := e.viewAt(s.seenAt(false)); !started {
+	v, started := e.viewAt(s.seenAt(false))
+	if !started || v.status != e.view().status {
+		s.mu.Lock()
+		s.lagged++
+		s.mu.Unlock()
+	}
+	if !started {
 		return nil, noExecution(arn)
 	}
 	return e, nil

@@ -276,6 +276,9 @@ func TestLag(t *testing.T) {
 	if out, _ := request(t, s, "ListExecutions", in{"stateMachineArn": machine}); len(out["executions"].([]any)) != 0 {
 		t.Errorf("%v", out)
 	}
+	if n := s.Lagged(); n != 1 {
+		t.Errorf("%d descriptions were behind", n)
+	}
 	s.SetLag(0, 0)
 	if out, _ := request(t, s, "ListExecutions", in{"stateMachineArn": machine, "statusFilter": succeeded}); len(out["executions"].([]any)) != 1 {
 		t.Errorf("%v", out)

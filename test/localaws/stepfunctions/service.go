@@ -49,6 +49,7 @@ type Service struct {
 	order          []*execution
 	describeLag    time.Duration
 	listLag        time.Duration
+	lagged         int // descriptions that were not up to date
 	subscribers    map[int]func(Progress)
 	lastSubscriber int
 	closed         bool
@@ -95,6 +96,13 @@ func (s *Service) SetLag(describe, list time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.describeLag, s.listLag = describe, list
+}
+
+// Lagged counts the descriptions of executions that were not up to date.
+func (s *Service) Lagged() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lagged
 }
 
 // sleep waits for d, already scaled; with a test's clock that jumps, it also
