@@ -223,18 +223,11 @@ func (b *importBed) proved(r *restored, ignore ...string) seed.Result {
 
 func (b *importBed) counted(r *restored, result seed.Result) {
 	b.t.Helper()
-	u := r.report.Users
-	if u.Restored+u.Existing != int64(result.Users.Restored) || u.Deferred != int64(result.DeferredUsers) || u.Total != int64(len(b.source.Users)) {
-		b.t.Errorf("the report counts users as %+v, the comparison as %+v", u, result)
+	said := func(c restore.Counts) seed.Counts {
+		return seed.Counts{Total: c.Total, There: c.Restored + c.Existing, Deferred: c.Deferred}
 	}
-	if g := r.report.Groups; g.Restored+g.Existing != int64(result.Groups.Restored) {
-		b.t.Errorf("the report counts groups as %+v, the comparison as %s", g, result.Groups)
-	}
-	if m := r.report.Memberships; m.Restored+m.Existing != int64(result.Memberships.Restored) || m.Deferred != int64(result.DeferredMemberships) {
-		b.t.Errorf("the report counts memberships as %+v, the comparison as %+v", m, result)
-	}
-	if len(r.mapping) != len(b.source.Users)+1 {
-		b.t.Errorf("mapping.csv has %d lines for %d users", len(r.mapping)-1, len(b.source.Users))
+	for _, problem := range append(result.Account(said(r.report.Users), said(r.report.Groups), said(r.report.Memberships)), result.Mapping(r.mapping)...) {
+		b.t.Error(problem)
 	}
 }
 

@@ -25,6 +25,8 @@ type Result struct {
 	EndStates map[string]int
 	// Differences has one line for everything that is missing, wrong or too much.
 	Differences []string
+
+	pairs map[string]pair // by the sub in the source
 }
 
 // Verified says that everything came back as it was and nothing else is there.
@@ -47,7 +49,7 @@ func Compare(source, target *cognito.Seed, ignore ...string) Result {
 		source: source, target: target, ignore: ignore,
 		matches: map[string]*cognito.User{},
 		taken:   map[string]string{},
-		result:  Result{EndStates: map[string]int{}},
+		result:  Result{EndStates: map[string]int{}, pairs: map[string]pair{}},
 	}
 	c.index()
 	for i := range source.Users {
@@ -123,6 +125,11 @@ func (c *comparison) find(u *cognito.User) *cognito.User {
 func (c *comparison) user(u *cognito.User) {
 	r := &c.result
 	found := c.find(u)
+	together := pair{username: u.Username, status: u.UserStatus}
+	if found != nil {
+		together.sub, together.newStatus = found.Attribute("sub"), found.UserStatus
+	}
+	r.pairs[u.Attribute("sub")] = together
 	if u.UserStatus == External && found == nil {
 		r.DeferredUsers++
 		return

@@ -3,6 +3,7 @@ package seed
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -258,6 +259,67 @@ func TestCompareFindsEveryDifference(t *testing.T) {
 			r := Compare(s, after)
 			if r.Verified() || !strings.HasSuffix(r.Line(), "verified=false") {
 				t.Errorf("%s, %s: not found", kind, name)
+			}
+		}
+	}
+}
+
+// mapping is mapping.csv as a perfect restore writes it.
+func mapping(r *Result) [][]string {
+	lines := [][]string{mappingHeader}
+	for _, old := range slices.Sorted(maps.Keys(r.pairs)) {
+		p := r.pairs[old]
+		lines = append(lines, []string{p.username, old, p.sub, p.status, p.newStatus, "restored"})
+	}
+	return lines
+}
+
+func TestAccount(t *testing.T) {
+	for _, kind := range []Kind{Plain, EmailUsername} {
+		s := made(kind)
+		after := restored(s)
+		r := Compare(s, after)
+		users := Counts{500, int64(r.Users.Restored), int64(r.DeferredUsers)}
+		groups := Counts{105, 105, 0}
+		memberships := Counts{int64(r.Memberships.Expected + r.DeferredMemberships), int64(r.Memberships.Restored), int64(r.DeferredMemberships)}
+		if problems := r.Account(users, groups, memberships); len(problems) > 0 {
+			t.Errorf("%s: %q", kind, problems)
+		}
+		for name, wrong := range map[string][3]Counts{
+			"one less in all":   {{499, users.There, users.Deferred}, groups, memberships},
+			"one said to fail":  {{500, users.There - 1, users.Deferred}, groups, memberships},
+			"nobody deferred":   {{500, users.There + users.Deferred, 0}, groups, memberships},
+			"a group not there": {users, {105, 104, 0}, memberships},
+			"a membership":      {users, groups, {memberships.Total, memberships.There - 1, memberships.Deferred}},
+		} {
+			if problems := r.Account(wrong[0], wrong[1], wrong[2]); len(problems) != 1 {
+				t.Errorf("%s, %s: %q", kind, name, problems)
+			}
+		}
+
+		good := mapping(&r)
+		if problems := r.Mapping(good); len(problems) > 0 || len(good) != 501 {
+			t.Errorf("%s: %d lines, %q", kind, len(good), problems)
+		}
+		of := func(name string) int {
+			return slices.IndexFunc(good, func(line []string) bool { return line[0] == name })
+		}
+		a, b := of(s.Users[0].Username), of(s.Users[1].Username)
+		for name, test := range map[string]struct {
+			change   func([][]string) [][]string
+			problems int
+		}{
+			"nothing":               {func([][]string) [][]string { return nil }, 1},
+			"a line missing":        {func(l [][]string) [][]string { return slices.Delete(l, a, a+1) }, 1},
+			"a line twice":          {func(l [][]string) [][]string { return append(l, l[a]) }, 1},
+			"old subs swapped":      {func(l [][]string) [][]string { l[a][1], l[b][1] = l[b][1], l[a][1]; return l }, 4},
+			"new subs swapped":      {func(l [][]string) [][]string { l[a][2], l[b][2] = l[b][2], l[a][2]; return l }, 2},
+			"the old sub unchanged": {func(l [][]string) [][]string { l[a][2] = l[a][1]; return l }, 1},
+			"a stranger":            {func(l [][]string) [][]string { l[a][1] = "somebody"; return l }, 2},
+			"another state":         {func(l [][]string) [][]string { l[a][4] = Unconfirmed; return l }, 1},
+		} {
+			if problems := r.Mapping(test.change(mapping(&r))); len(problems) != test.problems {
+				t.Errorf("%s, %s: %q", kind, name, problems)
 			}
 		}
 	}
