@@ -31,9 +31,9 @@ type campaign struct {
 type result struct {
 	Runs, Exports, Imports int
 	Restarted              int            // executions that failed under their faults and were started again
-	Records                int            // held against the truth
-	Injected               map[string]int // faults by kind
-	Troubled               map[string]int // runs by the troubles they had
+	Records                int            // held against the truth, each as often as that was done
+	Injected               map[string]int // faults by trouble
+	Troubled               map[string]int // runs by the troubles that were drawn for them
 	Losses, Duplicates     int
 	Unaccounted            int
 	Failures               []string      // one for each run that was not clean
@@ -84,13 +84,33 @@ func (c *campaign) carryOut(ctx context.Context, out io.Writer) *result {
 				fmt.Fprintf(out, "%s\nreplay: make faults RUNS=1 SEED=%d\n", f, seed)
 			}
 			if c.verbose {
-				fmt.Fprintf(out, "seed %d in %s: %d records, %d executions started again, %s\n", seed, one.Took.Round(time.Second), one.Records, one.Restarted, strings.Join(slices.Sorted(maps.Keys(one.Troubled)), ", "))
+				fmt.Fprintf(out, "seed %d in %s: %d records, %d executions started again, %s\n", seed, one.Took.Round(time.Second), one.Records, one.Restarted, one.troubled())
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // the runs' failures are in the result
+	if total.Runs >= worthKeeping {
+		total.Failures = append(total.Failures, total.idle()...)
+	}
 	return total
+}
+
+// idle names the troubles that were drawn and have never struck, and those that
+// could not strike and have.
+func (r *result) idle() []string {
+	var failures []string
+	for _, name := range slices.Sorted(maps.Keys(r.Troubled)) {
+		i := slices.IndexFunc(troubles, func(t trouble) bool { return t.name == name })
+		harmless := i >= 0 && troubles[i].harmless != ""
+		switch n := r.Injected[name]; {
+		case n == 0 && !harmless:
+			failures = append(failures, fmt.Sprintf("%s: drawn for %d runs, and has never struck", name, r.Troubled[name]))
+		case n > 0 && harmless:
+			failures = append(failures, fmt.Sprintf("%s: has struck %d times, though %s", name, n, troubles[i].harmless))
+		}
+	}
+	return failures
 }
 
 // outcome carries out the run of a seed, unless one of the same sources is kept.
@@ -126,13 +146,23 @@ func (r *result) report() string {
 	fmt.Fprintf(&b, "%d runs with %d exports and %d imports that took %s one after the other; %d records held against the truth; %d executions failed under their faults and were started again.\n\n",
 		r.Runs, r.Exports, r.Imports, r.Took.Round(time.Second), r.Records, r.Restarted)
 	fmt.Fprintf(&b, "**%d losses, %d duplicates, %d unaccounted; %d runs not clean.**\n\n", r.Losses, r.Duplicates, r.Unaccounted, len(r.Failures))
-	b.WriteString("| fault | injected |\n|---|---:|\n")
-	for _, kind := range slices.Sorted(maps.Keys(r.Injected)) {
-		fmt.Fprintf(&b, "| %s | %d |\n", kind, r.Injected[kind])
+	b.WriteString("| fault | runs | injected |\n|---|---:|---:|\n")
+	for _, name := range slices.Sorted(maps.Keys(r.Troubled)) {
+		fmt.Fprintf(&b, "| %s | %d | %d |\n", name, r.Troubled[name], r.Injected[name])
 	}
-	b.WriteString("\n| trouble | runs |\n|---|---:|\n")
-	for _, trouble := range slices.Sorted(maps.Keys(r.Troubled)) {
-		fmt.Fprintf(&b, "| %s | %d |\n", trouble, r.Troubled[trouble])
+	for i := range troubles {
+		if t := &troubles[i]; t.harmless != "" && r.Troubled[t.name] > 0 {
+			fmt.Fprintf(&b, "\nNot one of the %s may happen: %s.\n", t.name, t.harmless)
+		}
 	}
 	return b.String()
+}
+
+// troubled lists the troubles with how often they have struck.
+func (r *result) troubled() string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(r.Troubled)) {
+		all = append(all, fmt.Sprintf("%s: %d", name, r.Injected[name]))
+	}
+	return strings.Join(all, ", ")
 }

@@ -21,11 +21,32 @@ func TestShortCampaign(t *testing.T) {
 	if r.Runs != c.runs || r.Exports < 2*c.runs || r.Imports != c.runs || r.Records == 0 {
 		t.Errorf("%d runs, %d exports, %d imports, %d records", r.Runs, r.Exports, r.Imports, r.Records)
 	}
-	injected := 0
+	injected := 0 // of so few runs not every trouble strikes
 	for _, n := range r.Injected {
 		injected += n
 	}
 	if injected == 0 {
 		t.Error("no fault was injected")
+	}
+}
+
+// TestIdleTroubles finds those that were drawn and did nothing.
+func TestIdleTroubles(t *testing.T) {
+	r := newResult()
+	r.Troubled = map[string]int{"calls delayed": 3, "sns: throttle": 2, replicaLags: 1, "stale reads of the table": 4}
+	r.Injected = map[string]int{"calls delayed": 7, replicaLags: 1}
+	if idle := r.idle(); len(idle) != 1 || !strings.Contains(idle[0], "sns: throttle") {
+		t.Errorf("idle: %q", idle)
+	}
+	r.Injected = map[string]int{"calls delayed": 7, "sns: throttle": 1, "stale reads of the table": 2}
+	if idle := r.idle(); len(idle) != 2 || !strings.Contains(idle[0], replicaLags) || !strings.Contains(idle[1], "has struck 2 times") {
+		t.Errorf("idle: %q", idle)
+	}
+	for i := range troubles {
+		for j := range i {
+			if troubles[i].name == troubles[j].name {
+				t.Errorf("two troubles count as %q", troubles[i].name)
+			}
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"cognito-backup/test/localaws"
 	"cognito-backup/test/localaws/cloudformation"
 	"cognito-backup/test/localaws/cognito"
+	"cognito-backup/test/localaws/sns"
 	"cognito-backup/test/localaws/sqs"
 	"cognito-backup/test/seed"
 
@@ -39,12 +39,16 @@ type run struct {
 	bed                *localaws.Bed
 	primary, secondary string // Regions
 	pool, target       string // ids
-	functions          []string
 	seeded             *cognito.Seed
-	truth              map[string]*cognito.Seed // by restore point
+	points             []string                 // restore points that must be there, oldest first
+	truth              map[string]*cognito.Seed // what the pool was, by restore point
+	forgetful          bool                     // no restore point is retained but the newest
+	past               past
+	begun              map[string]int // executions by workflow
 
+	workflow   string // at work
 	queues     sqs.Faults
-	kills      []<-chan struct{}
+	kills      map[string][]<-chan struct{} // by trouble
 	background errgroup.Group
 	calm       context.Context
 	calmDown   context.CancelFunc
@@ -67,12 +71,12 @@ func (r *run) note(format string, args ...any) {
 
 // run carries out the run of a seed.
 func (c *campaign) run(ctx context.Context, seed uint64) *result {
-	r := &run{campaign: c, result: newResult(), truth: map[string]*cognito.Seed{}}
+	r := &run{campaign: c, result: newResult(), truth: map[string]*cognito.Seed{}, begun: map[string]int{}, kills: map[string][]<-chan struct{}{}}
 	r.result.Runs = 1
 	err := r.carryOut(ctx, rand.New(rand.NewPCG(seed, 1)))
 	if err != nil && ctx.Err() == nil {
 		r.result.Failures = append(r.result.Failures, fmt.Sprintf("seed %d: %v\n  troubles: %s\n  %s", seed, err,
-			strings.Join(slices.Sorted(maps.Keys(r.result.Troubled)), ", "), strings.Join(r.notes, "\n  ")))
+			r.result.troubled(), strings.Join(r.notes, "\n  ")))
 	}
 	return r.result
 }
@@ -82,22 +86,24 @@ func (r *run) carryOut(ctx context.Context, n *rand.Rand) (err error) {
 	r.seeded = seed.Pool(seed.Options{Kind: kind, Users: 60 + n.IntN(240), Groups: 2 + n.IntN(25), Seed: n.Uint64()})
 	slice := []string{"2", "5", "600"}[n.IntN(3)]
 	shards := []string{"1", "16"}[n.IntN(2)]
-	r.note("%s, %d users, slices of %s s, %s shards", kind, len(r.seeded.Users), slice, shards)
+	retention := []string{"0", "35", "35"}[n.IntN(3)] // days
+	r.forgetful = retention == "0"
+	r.note("%s, %d users, slices of %s s, %s shards, retention of %s days", kind, len(r.seeded.Users), slice, shards, retention)
 	dir, err := os.MkdirTemp("", "faults-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := r.start(ctx, dir, n.Uint64(), map[string]string{"SLICE_SECONDS": slice, "EXPORT_SHARDS": shards, "COGNITO_TPS": "400"}); err != nil {
+	if err := r.start(ctx, dir, n.Uint64(), map[string]string{
+		"SLICE_SECONDS": slice, "EXPORT_SHARDS": shards, "RETENTION_DAYS": retention, "COGNITO_TPS": "400",
+	}); err != nil {
 		return err
 	}
 	defer func() {
 		if r.bed == nil {
 			return
 		}
-		for fault, times := range r.bed.Faults().Injected() {
-			r.count(string(fault), times)
-		}
+		r.tally()
 		err = errors.Join(err, r.bed.Close())
 		for _, violation := range r.bed.Violations() {
 			err = errors.Join(err, errors.New("testbed: "+violation))
@@ -142,13 +148,6 @@ func (r *run) start(ctx context.Context, dir string, seedOfFaults uint64, enviro
 	if err := bed.Deploy(ctx); err != nil {
 		return err
 	}
-	for _, f := range bed.Lambda().Functions() {
-		name := strings.TrimPrefix(f.Name, prefix+"-")
-		if !slices.Contains(r.functions, name) && name != "send-message" && name != "check-state-machine" {
-			r.functions = append(r.functions, name)
-		}
-	}
-	slices.Sort(r.functions)
 	for _, region := range []string{r.primary, r.secondary} {
 		bed.Cognito(region).Settings().NoQuotas()
 		bed.Cognito(region).Settings().Update(func(v *cognito.Values) { v.ImportRate = 10 }) // before the clock's factor
@@ -159,6 +158,14 @@ func (r *run) start(ctx context.Context, dir string, seedOfFaults uint64, enviro
 		}
 	}
 	return nil
+}
+
+// functions are those of the workflow at work, in the order of its steps.
+func (r *run) functions() []string {
+	if r.workflow == importWorkflow {
+		return []string{"check-state-machine", "check-new-user-pool", "scan-table", "import-users", "update-users", "verify-import", "send-message"}
+	}
+	return []string{"check-state-machine", "check-user-pool-config", "export-users", "list-groups", "export-group-members", "clean-up-backup-table", "send-message"}
 }
 
 func poolOf(stack *cloudformation.Stack) string {
@@ -206,27 +213,55 @@ type ended struct {
 // execute runs a workflow until it succeeds: first under troubles, after a
 // failure under others, at last without any.
 func (r *run) execute(ctx context.Context, n *rand.Rand, region, workflow string, input func(attempt int) (string, error)) (*ended, error) {
+	var drawn [attempts - 1]uint64 // beforehand, so that what follows does not depend on how many are needed
+	for i := range drawn {
+		drawn[i] = n.Uint64()
+	}
 	for attempt := range attempts {
 		in, err := input(attempt)
 		if err != nil {
 			return nil, err
 		}
 		if attempt < attempts-1 {
-			r.begin(ctx, n)
+			r.begin(ctx, rand.New(rand.NewPCG(drawn[attempt], 1)), workflow)
 		}
+		r.begun[workflow]++
 		e, err := r.once(ctx, region, workflow, in)
+		succeeded := err == nil && e.Status == types.ExecutionStatusSucceeded
+		told := err == nil && r.told(ctx, region, e.name, map[bool]time.Duration{true: 0, false: undisturbed}[succeeded])
 		r.clear()
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if e.Status == types.ExecutionStatusSucceeded {
+		case succeeded && !told:
+			return nil, fmt.Errorf("%s succeeded and told nobody", workflow)
+		case succeeded:
 			return e, nil
+		case !told && !r.told(ctx, region, e.name, time.Minute):
+			return nil, fmt.Errorf("%s ended as %s, and nobody was told: %s", workflow, e.Status, deref(e.Cause))
 		}
 		cause := deref(e.Cause)
 		r.note("%s %s: %s: %s", workflow, e.Status, deref(e.Error), cause[:min(len(cause), 400)])
 		r.result.Restarted++
 	}
 	return nil, fmt.Errorf("%s fails without any fault", workflow)
+}
+
+// undisturbed is how long a message on a failure has to come through the
+// troubles: two of the three times that Lambda invokes the function. The third
+// time comes when they are over.
+const undisturbed = 6 * time.Second
+
+// told waits for a message that names the execution.
+func (r *run) told(ctx context.Context, region, execution string, patience time.Duration) bool {
+	for deadline := time.Now().Add(patience); ; {
+		if slices.ContainsFunc(r.bed.SNS(region).Outbox(), func(m sns.Mail) bool { return strings.Contains(m.Message, ":"+execution) }) {
+			return true
+		}
+		if time.Now().After(deadline) || step.Sleep(ctx, 20*time.Millisecond) != nil {
+			return false
+		}
+	}
 }
 
 func deref(s *string) string {
@@ -271,7 +306,7 @@ func (r *run) hangs(region, arn string) error {
 	return fmt.Errorf("%w within %s, by %s; states entered: %v", errNotEnded, patience, time.Now().UTC().Format("15:04:05"), observed.Entered)
 }
 
-// export makes a restore point and holds it against the pool.
+// export makes a restore point and holds it and those before against the pool.
 func (r *run) export(ctx context.Context, n *rand.Rand) error {
 	r.target = ""
 	truth, err := r.bed.Cognito(r.primary).Snapshot(r.pool)
@@ -287,6 +322,45 @@ func (r *run) export(ctx context.Context, n *rand.Rand) error {
 		return err
 	}
 	r.result.Exports++
-	r.truth[out.RunID] = truth
-	return r.compareRestorePoint(ctx, out.RunID, truth)
+	if err := r.settle(ctx, out.RunID, truth); err != nil {
+		return err
+	}
+	return r.compareRestorePoints(ctx, r.primary)
+}
+
+// settle notes which restore points there are after an export. One that failed
+// after its commit has made one, too, of the same pool.
+func (r *run) settle(ctx context.Context, newest string, truth *cognito.Seed) error {
+	listed, err := r.store(r.primary).RestorePoints(ctx, r.pool)
+	if err != nil {
+		return err
+	}
+	if len(listed) == 0 || listed[0].ID() != newest {
+		return fmt.Errorf("the newest restore point is not %s, which the export has made: %+v", newest, listed)
+	}
+	want := append(r.points, newest)
+	if r.forgetful && listed[0].Trustworthy() {
+		want = []string{newest}
+	}
+	var there []string
+	for _, p := range slices.Backward(listed) {
+		id := p.ID()
+		there = append(there, id)
+		if r.truth[id] == nil {
+			r.truth[id] = truth
+		} else if !slices.Contains(want, id) {
+			err = errors.Join(err, fmt.Errorf("restore point %s is past its retention, and still there", id))
+		}
+	}
+	for _, id := range want {
+		if !slices.Contains(there, id) {
+			r.result.Losses++
+			err = errors.Join(err, fmt.Errorf("restore point %s is gone", id))
+		}
+	}
+	if r.forgetful && listed[0].Trustworthy() && len(there) > 1 {
+		err = errors.Join(err, fmt.Errorf("restore points %v are there, %s alone is retained", there, newest))
+	}
+	r.points = there
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"cognito-backup/test/localaws"
 	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/localaws/faults"
 	"cognito-backup/test/localaws/sqs"
@@ -16,108 +17,237 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 )
 
+// Workflows by name.
+const (
+	exportWorkflow = "ExportWorkflow"
+	importWorkflow = "ImportWorkflow"
+)
+
 // trouble is one way in which things go wrong. It begins before a workflow and
 // is cleared after it.
 type trouble struct {
 	name  string
 	begin func(*run, *rand.Rand)
+	// injected is how often it has struck in the run so far. Nil: as often as the
+	// rules of its name, and as the trouble itself has counted.
+	injected func(*localaws.Bed) int
+	// touches says whether the workflow that is about to run has anything that
+	// it could strike. Nil: any has.
+	touches func(*run, string) bool
+	// ends says that the execution it strikes cannot succeed. Such troubles are
+	// drawn apart, so that the others are survived, too.
+	ends bool
+	// harmless says why the trouble can never strike; it is drawn so that this
+	// stays so. Empty: it can.
+	harmless string
 }
 
-// troubles are all there are.
+// troubles are all there are, but for those of the replication.
 var troubles = slices.Concat(
 	gateway("cognito-idp", map[faults.Kind]float64{faults.Throttle: .12, faults.ServerError: .08, faults.DropBefore: .04, faults.DropAfter: .04}),
 	gateway("dynamodb", map[faults.Kind]float64{faults.Throttle: .08, faults.ServerError: .05, faults.DropBefore: .04, faults.DropAfter: .04}),
 	gateway("s3", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1}),
-	gateway("sqs", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1}),
-	gateway("states", map[faults.Kind]float64{faults.Throttle: .3}),
+	within(usesQueues, gateway("sqs", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1})),
+	within(again, gateway("states", map[faults.Kind]float64{faults.Throttle: .3, faults.ServerError: .3})),
 	[]trouble{
-		{"dynamodb: unprocessed items", func(r *run, n *rand.Rand) {
-			r.bed.Faults().Add(faults.Rule{Kind: faults.Unprocessed, Service: "dynamodb", Operation: "BatchGetItem", Probability: .1 + .4*n.Float64(), Share: .2 + .7*n.Float64()})
-		}},
-		{"calls delayed", func(r *run, n *rand.Rand) {
-			r.bed.Faults().Add(faults.Rule{Kind: faults.Delay, Function: functionsOnly, Probability: .02, Delay: time.Duration(n.IntN(200)) * time.Millisecond, Jitter: 300 * time.Millisecond})
-		}},
-		{"cognito-idp: burst of errors", func(r *run, n *rand.Rand) {
-			r.bed.Faults().Add(faults.Rule{Kind: faults.ServerError, Service: "cognito-idp", Function: functionsOnly, Skip: n.IntN(60), Count: 4 + n.IntN(12)})
-		}},
-		{"functions killed", func(r *run, n *rand.Rand) {
-			for _, f := range r.functions {
+		// A message is one call, so these strike the first ones for certain.
+		rules("sns: throttle", nil, func(n *rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.Throttle, Service: "sns", Count: 1 + n.IntN(4)}
+		}),
+		rules("sns: server-error", nil, func(n *rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.ServerError, Service: "sns", Count: 1 + n.IntN(4)}
+		}),
+		rules("sns: drop-before", nil, func(*rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.DropBefore, Service: "sns", Count: 1}
+		}),
+		rules("sns: drop-after", nil, func(*rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.DropAfter, Service: "sns", Count: 1}
+		}),
+		rules("dynamodb: request limit", nil, func(*rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.Fail, Service: "dynamodb", Code: "RequestLimitExceeded", Probability: .05}
+		}),
+		rules("s3: service unavailable", nil, func(*rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.Fail, Service: "s3", Code: "ServiceUnavailable", Status: 503, Probability: .15}
+		}),
+		// One membership may meet it in two of the three rounds, and is added in the third.
+		rules("cognito-idp: memberships refused", imports, func(n *rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.Fail, Service: "cognito-idp", Operation: "AdminAddUserToGroup", Code: "ResourceNotFoundException", Count: 1 + n.IntN(2)}
+		}),
+		ending(rules("cognito-idp: a listing refused", nil, func(n *rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.Fail, Service: "cognito-idp", Operation: "ListUsers", Code: "NotAuthorizedException", Skip: n.IntN(3), Count: 1}
+		})),
+		ending(rules("dynamodb: access taken away", nil, func(n *rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.Fail, Service: "dynamodb", Code: "AccessDeniedException", Skip: n.IntN(60), Count: 1 + n.IntN(3)}
+		})),
+		rules("dynamodb: unprocessed items", exports, func(n *rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.Unprocessed, Service: "dynamodb", Operation: "BatchGetItem", Probability: .1 + .4*n.Float64(), Share: .2 + .7*n.Float64()}
+		}),
+		rules("calls delayed", nil, func(n *rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.Delay, Probability: .02, Delay: time.Duration(n.IntN(200)) * time.Millisecond, Jitter: 300 * time.Millisecond}
+		}),
+		rules("cognito-idp: burst of errors", nil, func(n *rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.ServerError, Service: "cognito-idp", Skip: n.IntN(12), Count: 4 + n.IntN(12)}
+		}),
+		{name: "functions killed", begin: func(r *run, n *rand.Rand) {
+			for _, f := range r.functions() {
+				most := 40
+				if f == "check-state-machine" || f == "send-message" { // which make a few calls only
+					most = 4
+				}
 				if n.IntN(3) > 0 {
-					r.kill(f, 1+n.IntN(40))
+					r.kill("functions killed", f, 1+n.IntN(most))
 				}
 			}
 		}},
-		{"functions killed early", func(r *run, n *rand.Rand) {
-			for _, f := range r.functions {
-				r.kill(f, 1+n.IntN(4))
+		{name: "functions killed early", begin: func(r *run, n *rand.Rand) {
+			for _, f := range r.functions() {
+				r.kill("functions killed early", f, 1+n.IntN(4))
 			}
 		}},
-		{"sqs: every message twice", queueFaults(func(f *sqs.Faults) { f.Twice = true })},
-		{"sqs: out of order", queueFaults(func(f *sqs.Faults) { f.Shuffle = true })},
-		{"sqs: deleted messages come back", queueFaults(func(f *sqs.Faults) { f.Undelete = 2 })},
-		{"sqs: empty receives", queueFaults(func(f *sqs.Faults) { f.EmptyReceives = 2 })},
-		{"sqs: entries of batches fail", queueFaults(func(f *sqs.Faults) { f.FailEntries = 3 })},
-		{"sqs: messages come back while at work", queueFaults(func(f *sqs.Faults) { f.MaxVisibility = time.Second })},
-		{"empty pages", pagingFaults(func(f *cognito.PagingFaults) { f.EmptyEvery = 2 })},
-		{"short pages", pagingFaults(func(f *cognito.PagingFaults) { f.ShortEvery = 1 })},
-		{"users on two pages", pagingFaults(func(f *cognito.PagingFaults) { f.RepeatEvery = 1 })},
-		{"empty last pages", pagingFaults(func(f *cognito.PagingFaults) { f.TrailingPage = true })},
-		{"tokens of 131,072 characters", pagingFaults(func(f *cognito.PagingFaults) { f.LongTokens = true })},
-		{"expired tokens", pagingFaults(func(f *cognito.PagingFaults) { f.ExpireAtPage, f.ExpireTimes = 2, 3 })},
-		{"listings lag", func(r *run, n *rand.Rand) {
-			r.settings(func(v *cognito.Values) { v.ListUsersLag = time.Duration(200+n.IntN(800)) * time.Millisecond })
-		}},
-		{"executions lag", func(r *run, n *rand.Rand) {
-			for _, region := range r.bed.Regions() {
-				r.bed.States(region).SetLag(time.Duration(n.IntN(1000))*time.Millisecond, 3*time.Second)
-			}
-		}},
-		{"import job stopped", func(r *run, n *rand.Rand) { r.stopJob(n.IntN(40)) }},
-		{"import job gives up", func(r *run, _ *rand.Rand) {
-			r.settings(func(v *cognito.Values) { v.ImportTolerance = -1 })
-		}},
-		{"quotas in force", func(r *run, _ *rand.Rand) {
+		queueFaults("sqs: every message twice", func(f *sqs.Faults) { f.Twice = true }, func(i sqs.Injected) int { return i.Twice }),
+		queueFaults("sqs: out of order", func(f *sqs.Faults) { f.Shuffle = true }, func(i sqs.Injected) int { return i.Shuffle }),
+		queueFaults("sqs: deleted messages come back", func(f *sqs.Faults) { f.Undelete = 2 }, func(i sqs.Injected) int { return i.Undelete }),
+		queueFaults("sqs: empty receives", func(f *sqs.Faults) { f.EmptyReceives = 2 }, func(i sqs.Injected) int { return i.EmptyReceives }),
+		queueFaults("sqs: entries of batches fail", func(f *sqs.Faults) { f.FailEntries = 3 }, func(i sqs.Injected) int { return i.FailEntries }),
+		queueFaults("sqs: messages come back while at work", func(f *sqs.Faults) { f.MaxVisibility = time.Second }, func(i sqs.Injected) int { return i.MaxVisibility }),
+		pagingFaults("empty pages", func(f *cognito.PagingFaults) { f.EmptyEvery = 2 }, func(i cognito.Injected) int { return i.EmptyPages }),
+		pagingFaults("short pages", func(f *cognito.PagingFaults) { f.ShortEvery = 1 }, func(i cognito.Injected) int { return i.ShortPages }),
+		pagingFaults("users on two pages", func(f *cognito.PagingFaults) { f.RepeatEvery = 1 }, func(i cognito.Injected) int { return i.RepeatedItems }),
+		pagingFaults("empty last pages", func(f *cognito.PagingFaults) { f.TrailingPage = true }, func(i cognito.Injected) int { return i.TrailingPages }),
+		pagingFaults("tokens of 131,072 characters", func(f *cognito.PagingFaults) { f.LongTokens = true }, func(i cognito.Injected) int { return i.LongTokens }),
+		pagingFaults("expired tokens", func(f *cognito.PagingFaults) { f.ExpireAtPage, f.ExpireTimes = 2, 3 }, func(i cognito.Injected) int { return i.ExpiredTokens }),
+		userPools("short-lived tokens", nil, func(n *rand.Rand, v *cognito.Values) {
+			v.TokenLifetime = time.Duration(20+n.IntN(100)) * time.Millisecond // a page takes some, the next slice comes later
+		}, func(i cognito.Injected) int { return i.AgedTokens }),
+		// Nothing changes in the pool while it is exported.
+		userPools("listings lag", imports, func(n *rand.Rand, v *cognito.Values) {
+			v.ListUsersLag = time.Duration(200+n.IntN(800)) * time.Millisecond
+		}, func(i cognito.Injected) int { return i.LaggingPages }),
+		userPools("import job gives up", imports, func(_ *rand.Rand, v *cognito.Values) { v.ImportTolerance = -1 },
+			func(i cognito.Injected) int { return i.FailedJobs }),
+		{name: "import job stopped", touches: imports, begin: func(r *run, n *rand.Rand) { r.stopJob("import job stopped", n.IntN(10)) }},
+		{name: "quotas in force", begin: func(r *run, _ *rand.Rand) {
 			r.settings(func(v *cognito.Values) { // far below what the functions ask for
 				v.Quotas["UserList"], v.Quotas["UserUpdate"], v.Quotas["UserCreation"] = 30, 60, 50
 			})
+		}, injected: inEachRegion(func(bed *localaws.Bed, region string) int {
+			throttled := 0
+			for _, calls := range bed.Cognito(region).Counts() {
+				throttled += calls.Throttled // by quotas alone: the gateway's faults do not get there
+			}
+			return throttled
+		})},
+		{name: "executions lag", touches: again, begin: func(r *run, n *rand.Rand) {
+			for _, region := range r.bed.Regions() {
+				r.bed.States(region).SetLag(time.Duration(200+n.IntN(1000))*time.Millisecond, 3*time.Second)
+			}
+		}, injected: inEachRegion(func(bed *localaws.Bed, region string) int { return bed.States(region).Lagged() })},
+		{name: "stale reads of the table", harmless: "every function reads the table strongly consistent", begin: func(r *run, _ *rand.Rand) {
+			for _, region := range r.bed.Regions() {
+				r.bed.DynamoDB(region).SetStaleReads(time.Second)
+			}
+		}, injected: inEachRegion(func(bed *localaws.Bed, region string) int { return bed.DynamoDB(region).StaleReads() })},
+		{name: "primary Region down", touches: imports, begin: func(r *run, _ *rand.Rand) { // what the other Region is for
+			r.bed.RegionDown(r.primary)
+			r.count("primary Region down", 1)
 		}},
 	},
 )
 
+// Troubles of the replication last from an export to the import after it, and
+// are drawn by restore.
+const (
+	replicaLags    = "replica lags and is out of order"
+	replicaHalts   = "replication halts in the middle of an export"
+	replicaStopped = "replication stopped before an export"
+)
+
 // functionsOnly matches the calls of functions, whose names all begin with the
 // stacks' prefix; those of the campaign itself have none.
-const functionsOnly = "CognitoBackup-*"
+const functionsOnly = prefix + "-*"
+
+func imports(_ *run, workflow string) bool { return workflow == importWorkflow }
+
+func exports(_ *run, workflow string) bool { return workflow == exportWorkflow }
+
+// usesQueues says whether the workflow queues anything: an import always does,
+// an export when it has restore points to remove.
+func usesQueues(r *run, workflow string) bool {
+	return workflow == importWorkflow || r.forgetful && len(r.points) > 0
+}
+
+// again says that an execution of the workflow before holds the lease, so that
+// somebody asks what became of it.
+func again(r *run, workflow string) bool { return r.begun[workflow] > 0 }
+
+func within(touches func(*run, string) bool, all []trouble) []trouble {
+	for i := range all {
+		all[i].touches = touches
+	}
+	return all
+}
+
+func ending(t trouble) trouble {
+	t.ends = true
+	return t
+}
+
+// rules is a trouble that is a rule for the calls of functions.
+func rules(name string, touches func(*run, string) bool, rule func(*rand.Rand) faults.Rule) trouble {
+	return trouble{name: name, touches: touches, begin: func(r *run, n *rand.Rand) {
+		drawn := rule(n)
+		drawn.Name, drawn.Function = name, functionsOnly
+		r.bed.Faults().Add(drawn)
+	}}
+}
 
 // gateway are faults that strike a service's calls with up to a probability.
 func gateway(service string, kinds map[faults.Kind]float64) []trouble {
 	var all []trouble
 	for _, kind := range []faults.Kind{faults.Throttle, faults.ServerError, faults.DropBefore, faults.DropAfter} {
 		if most := kinds[kind]; most > 0 {
-			all = append(all, trouble{service + ": " + string(kind), func(r *run, n *rand.Rand) {
-				r.bed.Faults().Add(faults.Rule{Kind: kind, Service: service, Probability: most * (.2 + .8*n.Float64())})
-			}})
+			all = append(all, rules(service+": "+string(kind), nil, func(n *rand.Rand) faults.Rule {
+				return faults.Rule{Kind: kind, Service: service, Probability: most * (.2 + .8*n.Float64())}
+			}))
 		}
 	}
 	return all
 }
 
-func queueFaults(change func(*sqs.Faults)) func(*run, *rand.Rand) {
-	return func(r *run, _ *rand.Rand) {
+// inEachRegion adds up what was injected in the Regions.
+func inEachRegion(count func(bed *localaws.Bed, region string) int) func(*localaws.Bed) int {
+	return func(bed *localaws.Bed) int {
+		sum := 0
+		for _, region := range bed.Regions() {
+			sum += count(bed, region)
+		}
+		return sum
+	}
+}
+
+func queueFaults(name string, change func(*sqs.Faults), count func(sqs.Injected) int) trouble {
+	return trouble{name: name, touches: usesQueues, begin: func(r *run, _ *rand.Rand) {
 		change(&r.queues)
 		for _, region := range r.bed.Regions() {
 			r.bed.SQS(region).SetFaults(r.queues)
 		}
-	}
+	}, injected: inEachRegion(func(bed *localaws.Bed, region string) int { return count(bed.SQS(region).Injected()) })}
 }
 
-func pagingFaults(change func(*cognito.PagingFaults)) func(*run, *rand.Rand) {
-	return func(r *run, _ *rand.Rand) {
-		r.settings(func(v *cognito.Values) {
-			f := v.Paging[""]
-			change(&f)
-			v.Paging[""] = f
-		})
-	}
+func pagingFaults(name string, change func(*cognito.PagingFaults), count func(cognito.Injected) int) trouble {
+	return userPools(name, nil, func(_ *rand.Rand, v *cognito.Values) {
+		f := v.Paging[""]
+		change(&f)
+		v.Paging[""] = f
+	}, count)
+}
+
+// userPools is a trouble that is a setting of Cognito.
+func userPools(name string, touches func(*run, string) bool, change func(*rand.Rand, *cognito.Values), count func(cognito.Injected) int) trouble {
+	return trouble{name: name, touches: touches, begin: func(r *run, n *rand.Rand) {
+		drawn := n.Uint64() // the same in both Regions
+		r.settings(func(v *cognito.Values) { change(rand.New(rand.NewPCG(drawn, 1)), v) })
+	}, injected: inEachRegion(func(bed *localaws.Bed, region string) int { return count(bed.Cognito(region).Settings().Injected()) })}
 }
 
 // settings changes Cognito in both Regions.
@@ -128,17 +258,17 @@ func (r *run) settings(change func(*cognito.Values)) {
 }
 
 // kill ends a function's process after some more calls.
-func (r *run) kill(function string, calls int) {
-	r.kills = append(r.kills, r.bed.KillAfter(function, calls))
+func (r *run) kill(name, function string, calls int) {
+	r.kills[name] = append(r.kills[name], r.bed.KillAfter(function, calls))
 }
 
 // stopJob stops the next import job into the target, as somebody at the
 // console might, once it has handled some users.
-func (r *run) stopJob(users int) {
+func (r *run) stopJob(name string, users int) {
 	ctx := r.calm // ends with the trouble
 	api := idp.NewFromConfig(r.bed.Config(r.secondary))
 	r.background.Go(func() error {
-		for ctx.Err() == nil && r.target != "" {
+		for ctx.Err() == nil {
 			out, err := api.ListUserImportJobs(ctx, &idp.ListUserImportJobsInput{UserPoolId: &r.target, MaxResults: aws.Int32(10)})
 			if err == nil {
 				for _, j := range out.UserImportJobs {
@@ -146,7 +276,7 @@ func (r *run) stopJob(users int) {
 						continue
 					}
 					if _, err := api.StopUserImportJob(ctx, &idp.StopUserImportJobInput{UserPoolId: &r.target, JobId: j.JobId}); err == nil {
-						r.count("import job stopped", 1)
+						r.count(name, 1)
 						return nil
 					}
 				}
@@ -160,48 +290,82 @@ func (r *run) stopJob(users int) {
 	})
 }
 
-// begin draws troubles and begins them.
-func (r *run) begin(ctx context.Context, n *rand.Rand) {
+// begin draws troubles for a workflow and begins them.
+func (r *run) begin(ctx context.Context, n *rand.Rand, workflow string) {
 	r.calm, r.calmDown = context.WithCancel(ctx)
+	r.workflow = workflow
+	var usual, last []*trouble
+	for i := range troubles {
+		t := &troubles[i]
+		switch {
+		case t.touches != nil && !t.touches(r, workflow):
+		case t.ends:
+			last = append(last, t)
+		default:
+			usual = append(usual, t)
+		}
+	}
 	count := 1 // alone
 	switch n.IntN(4) {
 	case 1, 2:
 		count = 2 + n.IntN(4)
 	case 3:
-		count = len(troubles) / 2
+		count = len(usual) / 2
 	}
-	for _, i := range n.Perm(len(troubles))[:count] {
-		troubles[i].begin(r, n)
-		r.result.Troubled[troubles[i].name] = 1
+	var drawn []*trouble
+	for _, i := range n.Perm(len(usual))[:count] {
+		drawn = append(drawn, usual[i])
+	}
+	if n.IntN(10) == 0 {
+		drawn = append(drawn, last[n.IntN(len(last))])
+	}
+	for _, t := range drawn {
+		r.result.Troubled[t.name] = 1
+		t.begin(r, rand.New(rand.NewPCG(n.Uint64(), 1)))
 	}
 }
 
-// clear ends all troubles and counts what they did.
+// clear ends all troubles.
 func (r *run) clear() {
 	if r.calmDown == nil {
 		return
 	}
 	r.calmDown()
 	r.calmDown = nil
+	r.bed.Disarm()
 	r.bed.Faults().Clear()
+	r.bed.RegionUp(r.primary)
 	r.queues = sqs.Faults{}
 	for _, region := range r.bed.Regions() {
 		r.bed.SQS(region).SetFaults(sqs.Faults{})
 		r.bed.States(region).SetLag(0, 0)
+		r.bed.DynamoDB(region).SetStaleReads(0)
 		r.bed.Cognito(region).Settings().NoQuotas()
 	}
 	r.settings(func(v *cognito.Values) {
-		v.Paging, v.ListUsersLag, v.ImportTolerance = map[string]cognito.PagingFaults{}, 0, .5
+		v.Paging, v.TokenLifetime, v.ListUsersLag, v.ImportTolerance = map[string]cognito.PagingFaults{}, 0, 0, .5
 	})
-	for _, killed := range r.kills {
-		select {
-		case <-killed:
-			r.count("function killed", 1)
-		default:
-		}
-	}
-	r.kills = nil
 	_ = r.background.Wait() // returns no errors
+}
+
+// tally counts what the troubles of the run have done.
+func (r *run) tally() {
+	byRule := r.bed.Faults().InjectedBy()
+	for i := range troubles {
+		t := &troubles[i]
+		n := byRule[t.name]
+		if t.injected != nil {
+			n += t.injected(r.bed)
+		}
+		for _, killed := range r.kills[t.name] {
+			select {
+			case <-killed:
+				n++
+			default: // it did not make so many calls
+			}
+		}
+		r.count(t.name, n)
+	}
 }
 
 // errNotEnded says that a workflow hangs.

@@ -8,35 +8,49 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"math/rand/v2"
-	"slices"
 	"strings"
-	"time"
 
 	"cognito-backup/internal/backup"
+	"cognito-backup/internal/pool"
 	"cognito-backup/internal/restore"
 	"cognito-backup/internal/step"
 	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/seed"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
-	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
+// store is the backup as it stands in a Region.
+func (r *run) store(region string) *backup.Store {
+	return &backup.Store{Table: &backup.DynamoDB{API: dynamodb.NewFromConfig(r.bed.Config(region)), Name: table, Sleep: step.Sleep}}
+}
+
+// compareRestorePoints holds every restore point that a Region has against what
+// the pool was then: those made before, too, of which later exports have moved
+// or removed what changed.
+func (r *run) compareRestorePoints(ctx context.Context, region string) error {
+	var problems []error
+	for _, id := range r.points {
+		if err := r.compareRestorePoint(ctx, region, id, r.truth[id]); err != nil {
+			problems = append(problems, fmt.Errorf("in %s: %w", region, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
 // compareRestorePoint reads a restore point from the table and holds it against
 // what the pool was.
-func (r *run) compareRestorePoint(ctx context.Context, id string, truth *cognito.Seed) error {
-	store := &backup.Store{Table: &backup.DynamoDB{API: dynamodb.NewFromConfig(r.bed.Config(r.primary)), Name: table, Sleep: step.Sleep}}
+func (r *run) compareRestorePoint(ctx context.Context, region, id string, truth *cognito.Seed) error {
+	store := r.store(region)
 	point, err := store.RestorePoint(ctx, r.pool, id)
 	if err != nil {
 		return err
 	}
 	stored := map[backup.Key]string{}
 	var sum backup.Summary
+	var configurations []error
 	for p := (backup.Position{}); !p.Done; {
 		items, next, err := store.ReadAsOf(ctx, id, backup.Segment{Of: 1}, p)
 		if err != nil {
@@ -44,13 +58,22 @@ func (r *run) compareRestorePoint(ctx context.Context, id string, truth *cognito
 		}
 		for i := range items {
 			sum.Add(&items[i])
-			if items[i].Kind() != backup.KindPool {
+			if items[i].Kind() == backup.KindPool {
+				configurations = append(configurations, r.compareConfiguration(&items[i], truth))
+			} else {
 				stored[items[i].Key] = string(items[i].Content)
 			}
 		}
 		p = next
 	}
-	var problems []error
+	problems := configurations
+	if n := len(configurations); n == 0 {
+		r.result.Losses++
+		problems = append(problems, fmt.Errorf("restore point %s has no configuration of the pool", id))
+	} else if n > 1 {
+		r.result.Duplicates += n - 1
+		problems = append(problems, fmt.Errorf("restore point %s has %d configurations of the pool", id, n))
+	}
 	if sum != point.Summary {
 		problems = append(problems, fmt.Errorf("restore point %s says %+v, the table holds %+v", id, point.Summary, sum))
 	}
@@ -58,7 +81,7 @@ func (r *run) compareRestorePoint(ctx context.Context, id string, truth *cognito
 	if err != nil {
 		return err
 	}
-	r.result.Records += len(want)
+	r.result.Records += len(want) + 1 // the configuration
 	for key, content := range want {
 		switch got, there := stored[key]; {
 		case !there:
@@ -78,8 +101,25 @@ func (r *run) compareRestorePoint(ctx context.Context, id string, truth *cognito
 	return errors.Join(problems...)
 }
 
+// compareConfiguration holds the record of the pool itself against what it was.
+func (r *run) compareConfiguration(item *backup.Item, truth *cognito.Seed) error {
+	var stored pool.Configuration
+	if err := item.Decode(&stored); err != nil {
+		return err
+	}
+	p := &stored.UserPool
+	if item.Key != backup.PoolKey(r.pool) || aws.ToString(p.Id) != r.pool || aws.ToString(p.Name) != truth.Pool.Name ||
+		string(p.MfaConfiguration) != truth.Pool.MfaConfiguration || len(stored.Clients) != len(truth.Clients) ||
+		len(stored.IdentityProviders) != len(truth.IdentityProviders) || len(stored.ResourceServers) != len(truth.ResourceServers) {
+		r.result.Losses++
+		return fmt.Errorf("%v holds the configuration of %s, %q, with %d clients, %d identity providers and %d resource servers: not what the pool has",
+			item.Key, aws.ToString(p.Id), aws.ToString(p.Name), len(stored.Clients), len(stored.IdentityProviders), len(stored.ResourceServers))
+	}
+	return nil
+}
+
 // expected are the records that a restore point of the pool holds.
-func expected(pool *cognito.Seed) (map[backup.Key]string, error) {
+func expected(was *cognito.Seed) (map[backup.Key]string, error) {
 	want := map[backup.Key]string{}
 	subs := map[string]string{}
 	var problems []error
@@ -88,8 +128,8 @@ func expected(pool *cognito.Seed) (map[backup.Key]string, error) {
 		problems = append(problems, err)
 		want[key] = string(record.Content)
 	}
-	for i := range pool.Users {
-		u := &pool.Users[i]
+	for i := range was.Users {
+		u := &was.Users[i]
 		attributes := map[string]string{}
 		for _, a := range u.Attributes {
 			attributes[a.Name] = a.Value
@@ -99,14 +139,14 @@ func expected(pool *cognito.Seed) (map[backup.Key]string, error) {
 			Username: u.Username, Status: u.UserStatus, Enabled: u.Enabled, Created: u.UserCreateDate.UTC(), Attributes: attributes,
 		})
 	}
-	for _, g := range pool.Groups {
+	for _, g := range was.Groups {
 		group := backup.Group{Name: g.GroupName, Description: g.Description, RoleARN: g.RoleArn}
 		if g.Precedence != nil {
 			group.Precedence = aws.Int32(int32(*g.Precedence))
 		}
 		put(backup.GroupKey(g.GroupName), group)
 	}
-	for group, members := range pool.Members {
+	for group, members := range was.Members {
 		for _, username := range members {
 			put(backup.MembershipKey(subs[username], group), backup.Membership{})
 		}
@@ -114,92 +154,9 @@ func expected(pool *cognito.Seed) (map[backup.Key]string, error) {
 	return want, errors.Join(problems...)
 }
 
-// change does to the pool what happens between two exports.
-func (r *run) change(ctx context.Context, n *rand.Rand) error {
-	api := idp.NewFromConfig(r.bed.Config(r.primary))
-	now, err := r.bed.Cognito(r.primary).Snapshot(r.pool)
-	if err != nil {
-		return err
-	}
-	groups := make([]string, len(now.Groups))
-	for i, g := range now.Groups {
-		groups[i] = g.GroupName
-	}
-	for i := range now.Users {
-		u := &now.Users[i]
-		switch {
-		case n.IntN(12) == 0: // less than what makes a restore point suspect
-			_, err = api.AdminDeleteUser(ctx, &idp.AdminDeleteUserInput{UserPoolId: &r.pool, Username: &u.Username})
-		case u.UserStatus == seed.External:
-		case n.IntN(8) == 0:
-			_, err = api.AdminUpdateUserAttributes(ctx, &idp.AdminUpdateUserAttributesInput{UserPoolId: &r.pool, Username: &u.Username,
-				UserAttributes: []types.AttributeType{{Name: aws.String("nickname"), Value: aws.String(fmt.Sprintf("changed, %d", n.IntN(1000)))}}})
-		case n.IntN(12) == 0:
-			_, err = api.AdminDisableUser(ctx, &idp.AdminDisableUserInput{UserPoolId: &r.pool, Username: &u.Username})
-		case n.IntN(8) == 0 && len(groups) > 0:
-			_, err = api.AdminAddUserToGroup(ctx, &idp.AdminAddUserToGroupInput{UserPoolId: &r.pool, Username: &u.Username, GroupName: &groups[n.IntN(len(groups))]})
-		}
-		if err != nil {
-			return fmt.Errorf("change the pool: %w", err)
-		}
-	}
-	for _, group := range slices.Sorted(maps.Keys(now.Members)) {
-		if members := now.Members[group]; len(members) > 0 && n.IntN(3) == 0 {
-			_, err := api.AdminRemoveUserFromGroup(ctx, &idp.AdminRemoveUserFromGroupInput{UserPoolId: &r.pool, GroupName: &group, Username: &members[0]})
-			if gone := new(types.UserNotFoundException); err != nil && !errors.As(err, &gone) {
-				return fmt.Errorf("change the pool: %w", err)
-			}
-		}
-	}
-	if len(groups) > 1 && n.IntN(2) == 0 {
-		if _, err := api.DeleteGroup(ctx, &idp.DeleteGroupInput{UserPoolId: &r.pool, GroupName: &groups[n.IntN(len(groups))]}); err != nil {
-			return fmt.Errorf("change the pool: %w", err)
-		}
-	}
-	r.mu.Lock()
-	r.mails = 0 // of changes by hand; a restore sends none
-	r.mu.Unlock()
-	return nil
-}
-
-// restore restores the newest restore point into an empty pool of the other
-// Region and holds the outcome against the truth. An import that failed is
-// taken up again as its documentation says: with MISSING_ONLY.
-func (r *run) restore(ctx context.Context, n *rand.Rand) error {
-	lagging := n.IntN(3) == 0
-	if lagging {
-		r.bed.Replicator().SetLag(50*time.Millisecond, time.Duration(200+n.IntN(2000))*time.Millisecond)
-		r.bed.Replicator().SetReorder(true)
-		r.result.Troubled["replica lags and is out of order"] = 1
-		if err := r.export(ctx, n); err != nil { // so that there is something to lag
-			return err
-		}
-	} else if err := r.bed.Replicator().Drain(ctx); err != nil {
-		return err
-	}
-	e, err := r.execute(ctx, n, r.secondary, "ImportWorkflow", func(attempt int) (string, error) {
-		in := map[string]any{}
-		if attempt == 0 || lagging { // the next attempt may choose another restore point
-			target, err := r.bed.Cognito(r.secondary).Seed(seed.Empty(r.seeded, ""))
-			if err != nil {
-				return "", err
-			}
-			r.target = target
-		} else {
-			in["Mode"] = restore.MissingOnly
-		}
-		in["NewUserPoolId"] = r.target
-		j, err := json.Marshal(in)
-		return string(j), err
-	})
-	if err != nil {
-		return err
-	}
-	r.result.Imports++
-	return r.compareTarget(ctx, e)
-}
-
-func (r *run) compareTarget(ctx context.Context, e *ended) error {
+// compareTarget holds what an import has made, and what it says of that, against
+// the truth, and returns the restore point that it restored.
+func (r *run) compareTarget(ctx context.Context, e *ended) (string, error) {
 	var report restore.Report
 	key := "reports/" + e.name + "/"
 	b, err := r.object(ctx, key+"report.json")
@@ -207,15 +164,15 @@ func (r *run) compareTarget(ctx context.Context, e *ended) error {
 		err = json.Unmarshal(b, &report)
 	}
 	if err != nil {
-		return fmt.Errorf("report: %w", err)
+		return "", fmt.Errorf("report: %w", err)
 	}
 	truth := r.truth[report.RestorePoint]
 	if truth == nil {
-		return fmt.Errorf("the report names the restore point %s, which nobody made", report.RestorePoint)
+		return "", fmt.Errorf("the report names the restore point %s, which nobody made", report.RestorePoint)
 	}
 	after, err := r.bed.Cognito(r.secondary).Snapshot(r.target)
 	if err != nil {
-		return err
+		return "", err
 	}
 	found := seed.Compare(truth, after)
 	r.result.Records += len(truth.Users) + len(truth.Groups) + found.Memberships.Expected + found.DeferredMemberships
@@ -228,7 +185,7 @@ func (r *run) compareTarget(ctx context.Context, e *ended) error {
 		}
 		problems = append(problems, errors.New(d))
 	}
-	problems = append(problems, r.accounted(ctx, &report, truth, key)...)
+	problems = append(problems, r.accounted(ctx, &report, &found, key)...)
 	if len(found.Differences) == 0 && !report.Verified {
 		problems = append(problems, fmt.Errorf("all is as it was, and the report says that it is not: %+v", report.Problems))
 	}
@@ -237,35 +194,37 @@ func (r *run) compareTarget(ctx context.Context, e *ended) error {
 	if r.mails > 0 {
 		problems = append(problems, fmt.Errorf("%d mails to users", r.mails))
 	}
-	return errors.Join(problems...)
+	return report.RestorePoint, errors.Join(problems...)
 }
 
-// accounted checks that the report speaks of every record.
-func (r *run) accounted(ctx context.Context, report *restore.Report, truth *cognito.Seed, key string) []error {
-	var problems []error
-	memberships := 0
-	for _, members := range truth.Members {
-		memberships += len(members)
+// accounted checks that the report says of every record what the comparison
+// found: the counts of each kind, and for every user who it is now.
+func (r *run) accounted(ctx context.Context, report *restore.Report, found *seed.Result, key string) []error {
+	said := func(c restore.Counts) seed.Counts {
+		return seed.Counts{Total: c.Total, There: c.Restored + c.Existing, Deferred: c.Deferred}
 	}
+	different := found.Account(said(report.Users), said(report.Groups), said(report.Memberships))
 	for _, kind := range []struct {
 		name string
 		restore.Counts
-		want int
-	}{{"users", report.Users, len(truth.Users)}, {"groups", report.Groups, len(truth.Groups)}, {"memberships", report.Memberships, memberships}} {
-		sum := kind.Restored + kind.Existing + kind.Deferred + kind.Conflict + kind.Failed + kind.LeftOut
-		if kind.Total != int64(kind.want) || sum != kind.Total {
-			r.result.Unaccounted += max(1, kind.want-int(sum))
-			problems = append(problems, fmt.Errorf("%d %s in the restore point, the report counts %+v", kind.want, kind.name, kind.Counts))
+	}{{"users", report.Users}, {"groups", report.Groups}, {"memberships", report.Memberships}} {
+		if sum := kind.Restored + kind.Existing + kind.Deferred + kind.Conflict + kind.Failed + kind.LeftOut; sum != kind.Total {
+			different = append(different, fmt.Sprintf("%s: %+v do not add up", kind.name, kind.Counts))
 		}
 	}
 	b, err := r.object(ctx, key+"mapping.csv")
 	if err != nil {
-		return append(problems, err)
+		return []error{err}
 	}
 	lines, err := csv.NewReader(bytes.NewReader(b)).ReadAll()
-	if err != nil || len(lines) != len(truth.Users)+1 {
-		r.result.Unaccounted++
-		problems = append(problems, fmt.Errorf("mapping.csv has %d lines for %d users: %v", len(lines)-1, len(truth.Users), err))
+	if err != nil {
+		return []error{fmt.Errorf("mapping.csv: %w", err)}
+	}
+	different = append(different, found.Mapping(lines)...)
+	r.result.Unaccounted += len(different)
+	problems := make([]error, len(different))
+	for i, d := range different {
+		problems[i] = errors.New(d)
 	}
 	return problems
 }
