@@ -18,7 +18,7 @@ func TestShortCampaign(t *testing.T) {
 	if !r.clean() || r.Losses+r.Duplicates+r.Unaccounted > 0 {
 		t.Error("not clean")
 	}
-	if r.Runs != c.runs || r.Exports < 2*c.runs || r.Imports != c.runs || r.Records == 0 {
+	if r.Runs != c.runs || r.Exports != 3*c.runs || r.Imports != c.runs || r.Records == 0 {
 		t.Errorf("%d runs, %d exports, %d imports, %d records", r.Runs, r.Exports, r.Imports, r.Records)
 	}
 	injected := 0 // of so few runs not every trouble strikes

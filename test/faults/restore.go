@@ -23,6 +23,11 @@ func (r *run) restore(ctx context.Context, n *rand.Rand) error {
 	if err := r.replicate(ctx, n, trouble); err != nil {
 		return err
 	}
+	if trouble == "" {
+		if err := r.bed.Replicator().Drain(ctx); err != nil {
+			return err
+		}
+	}
 	points, err := r.store(r.primary).RestorePoints(ctx, r.pool)
 	if err != nil {
 		return err
@@ -68,14 +73,14 @@ func (r *run) restore(ctx context.Context, n *rand.Rand) error {
 	return errors.Join(err, r.compareRestorePoints(ctx, r.primary), r.compareRestorePoints(ctx, r.secondary))
 }
 
-// replicate lets the replica have all there is, or brings the trouble about, by
-// which it has not.
+// replicate exports once more, under a trouble of the replication unless that is
+// empty. It is the export that sees what has come back since the one before saw
+// it gone.
 func (r *run) replicate(ctx context.Context, n *rand.Rand, trouble string) error {
 	replicator := r.bed.Replicator()
-	if err := replicator.Drain(ctx); err != nil || trouble == "" {
+	if err := replicator.Drain(ctx); err != nil {
 		return err
 	}
-	r.result.Troubled[trouble] = 1
 	late := replicator.Late()
 	switch lag := time.Duration(200+n.IntN(2000)) * time.Millisecond; trouble {
 	case replicaStopped:
@@ -84,9 +89,10 @@ func (r *run) replicate(ctx context.Context, n *rand.Rand, trouble string) error
 		replicator.SetLag(50*time.Millisecond, lag)
 		replicator.SetReorder(true)
 	}
-	if err := r.export(ctx, n); err != nil { // so that there is something to lag
+	if err := r.export(ctx, n); err != nil || trouble == "" {
 		return err
 	}
+	r.result.Troubled[trouble] = 1
 	late = replicator.Late() - late
 	if trouble == replicaHalts {
 		replicator.Stop()
