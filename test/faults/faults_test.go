@@ -11,7 +11,7 @@ func TestShortCampaign(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts testbeds")
 	}
-	c := campaign{runs: 3, seed: 1000, parallel: 3, assembly: "../../cdk.out", source: "../..", verbose: true}
+	c := campaign{runs: 3, seed: 1021, parallel: 3, assembly: "../../cdk.out", source: "../..", verbose: true}
 	var out strings.Builder
 	r := c.carryOut(t.Context(), &out)
 	t.Log(out.String(), r.report())
