@@ -46,6 +46,10 @@ type trouble struct {
 var troubles = slices.Concat(
 	gateway("cognito-idp", map[faults.Kind]float64{faults.Throttle: .12, faults.ServerError: .08, faults.DropBefore: .04, faults.DropAfter: .04}),
 	gateway("dynamodb", map[faults.Kind]float64{faults.Throttle: .08, faults.ServerError: .05, faults.DropBefore: .04, faults.DropAfter: .04}),
+	// A clean-up polls long, and such receives ask all servers.
+	within(imports, []trouble{
+		queueFaults("sqs: empty receives", func(f *sqs.Faults) { f.EmptyReceives = 1 }, func(i sqs.Injected) int { return i.EmptyReceives }),
+	}),
 	gateway("s3", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1}),
 	within(usesQueues, gateway("sqs", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1})),
 	within(again, gateway("states", map[faults.Kind]float64{faults.Throttle: .3, faults.ServerError: .3})),
@@ -107,7 +111,6 @@ var troubles = slices.Concat(
 		queueFaults("sqs: every message twice", func(f *sqs.Faults) { f.Twice = true }, func(i sqs.Injected) int { return i.Twice }),
 		queueFaults("sqs: out of order", func(f *sqs.Faults) { f.Shuffle = true }, func(i sqs.Injected) int { return i.Shuffle }),
 		queueFaults("sqs: deleted messages come back", func(f *sqs.Faults) { f.Undelete = 2 }, func(i sqs.Injected) int { return i.Undelete }),
-		queueFaults("sqs: empty receives", func(f *sqs.Faults) { f.EmptyReceives = 1 }, func(i sqs.Injected) int { return i.EmptyReceives }),
 		queueFaults("sqs: entries of batches fail", func(f *sqs.Faults) { f.FailEntries = 3 }, func(i sqs.Injected) int { return i.FailEntries }),
 		queueFaults("sqs: messages come back while at work", func(f *sqs.Faults) { f.MaxVisibility = time.Second }, func(i sqs.Injected) int { return i.MaxVisibility }),
 		pagingFaults("empty pages", func(f *cognito.PagingFaults) { f.EmptyEvery = 2 }, func(i cognito.Injected) int { return i.EmptyPages }),
