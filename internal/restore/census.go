@@ -215,6 +215,13 @@ func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen, round int) (*
 // it has been dealt with.
 const ahead = 4
 
+// release forgets by what people are found, once all of them are: a report is
+// long, and takes the room.
+func (c *census) release() {
+	c.refs, c.fresh = nil, nil
+	step.Hold(c.size() + mappingBytes)
+}
+
 // size is about how many bytes the census takes, with the order by sub.
 func (c *census) size() int {
 	const person, ref, want, place = 32, 16, 8, 4

@@ -219,6 +219,9 @@ var mappingHeader = []string{"username", "old_sub", "new_sub", "source_state", "
 // write, which the lease bounds to some seconds.
 const mappingPart = 100_000
 
+// mappingBytes is about as long as such a file gets.
+const mappingBytes = mappingPart * 140
+
 func (w *reporter) people(ctx context.Context) error {
 	if err := w.beginMapping(); err != nil {
 		return err
@@ -244,6 +247,7 @@ func (w *reporter) people(ctx context.Context) error {
 
 func (w *reporter) beginMapping() error {
 	w.mapping.Reset()
+	w.mapping.Grow(min(len(w.census.people)*(mappingBytes/mappingPart), mappingBytes)) // growing leaves copies behind
 	w.rows, w.lines = csv.NewWriter(&w.mapping), 0
 	return w.rows.Write(mappingHeader)
 }

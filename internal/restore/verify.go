@@ -228,6 +228,7 @@ func (v *verifier) forget(ctx context.Context) (int, error) {
 
 // report writes the outcome down, records the new subs and tidies up.
 func (v *verifier) report(ctx context.Context) (step.Run, error) {
+	v.census.release()
 	w := newReporter(v)
 	if err := w.write(ctx); err != nil {
 		return step.Run{}, err
