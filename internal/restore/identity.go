@@ -124,8 +124,14 @@ func (r *Rules) subAttributeProves() bool {
 // created, by Cognito's own clock, or the backup knows the pool and has never
 // seen it open.
 func (r *Rules) byAdministrator(u *pool.User) bool {
-	return r.closed() && u.Status != pool.Unconfirmed && (r.AlwaysClosed || r.Target.Modified.Equal(r.Target.Created) || !u.Created.Before(r.Target.Modified))
+	return r.closed() && u.Status != pool.Unconfirmed &&
+		(r.AlwaysClosed || r.Target.Modified.Equal(r.Target.Created) || u.Created.Sub(r.Target.Modified) >= clockError)
 }
+
+// clockError is how far apart two times of a pool have to be to tell which came
+// first: they come from different machines, and AWS promises neither in a finer
+// unit than the second.
+const clockError = time.Second
 
 // closed says that nobody signs up, and that it is known since when.
 func (r *Rules) closed() bool {

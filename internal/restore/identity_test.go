@@ -17,7 +17,8 @@ func (randomReader) Read(p []byte) (int, error) { return rand.Read(p) }
 var (
 	noSelfSignUp = func(r *Rules) { r.AlwaysClosed = true }
 	closedLater  = func(r *Rules) { r.Target.Modified = targetCreated.Add(time.Hour) }
-	closedBefore = func(r *Rules) { r.Target.Modified = targetCreated }
+	closedBefore = func(r *Rules) { r.Target.Modified = targetCreated.Add(-time.Second) }
+	closedAtOnce = func(r *Rules) { r.Target.Modified = targetCreated }
 	bornClosed   = func(r *Rules) { r.Target.Created = targetCreated.Add(time.Hour); r.Target.Modified = r.Target.Created }
 	selfSignUp   = func(r *Rules) { r.Target.SelfSignUp = true }
 	emailAlias   = func(r *Rules) { r.Target.AliasAttributes = []string{"email"} }
@@ -77,6 +78,7 @@ func TestSamePerson(t *testing.T) {
 		"the freed username, self-sign-up":        {testRules(selfSignUp), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
 		"created before sign-up was closed":       {testRules(closedLater), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
 		"created after sign-up was closed":        {testRules(closedBefore), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", ProofUsername},
+		"created as sign-up was closed":           {testRules(closedAtOnce), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
 		"closed ever since, whatever a date says": {testRules(bornClosed), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", ProofUsername},
 		"nobody knows since when it is closed":    {testRules(), user(pool.Confirmed, "al"), other(pool.Confirmed, "al"), "", NoProof},
 		"only who signs up is unconfirmed":        {testRules(noSelfSignUp), user(pool.Confirmed, "al"), other(pool.Unconfirmed, "al"), "", NoProof},
