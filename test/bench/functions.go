@@ -47,7 +47,7 @@ func functionsAt(ctx context.Context, shape sim.Shape, assembly, source string) 
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if err := edit(assembly, dir, func(handler string) map[string]string {
+	environment := func(handler string) map[string]string {
 		// Listings at the highest rate that Cognito allows, which decides how many
 		// pages are in memory at once. Those who create and update would take days at
 		// theirs, so they have more calls in flight than any quota allows.
@@ -57,6 +57,11 @@ func functionsAt(ctx context.Context, shape sim.Shape, assembly, source string) 
 		}
 		// Sixteen cursors have more pages in memory than one.
 		return map[string]string{"COGNITO_TPS": tps, "EXPORT_SHARDS": "16", "SLICE_SECONDS": "600", "AWS_ENDPOINT_URL_DYNAMODB": table.endpoint()}
+	}
+	if err := cloudformation.Copy(assembly, dir, func(_ string, template map[string]any) error {
+		cloudformation.SetVariables(template, environment)
+		cloudformation.DisableSchedules(template)
+		return nil
 	}); err != nil {
 		return nil, err
 	}
@@ -68,14 +73,7 @@ func functionsAt(ctx context.Context, shape sim.Shape, assembly, source string) 
 	var primary, secondary, poolID string
 	for _, stack := range bed.Assembly().Stacks {
 		if stack.Matches("Primary") {
-			primary = stack.Region
-			for _, d := range stack.Template.Resources {
-				if e, ok := d.Properties["Environment"].(map[string]any); ok && d.Type == "AWS::Lambda::Function" {
-					if id, ok := e["Variables"].(map[string]any)["PRIMARY_USER_POOL_ID"].(string); ok {
-						poolID = id
-					}
-				}
-			}
+			primary, poolID = stack.Region, stack.Variable("PRIMARY_USER_POOL_ID")
 		} else {
 			secondary = stack.Region
 		}
@@ -189,30 +187,6 @@ func (r *runner) run(ctx context.Context, region, stack, workflow, label, input 
 type localawsFunction struct {
 	path   string
 	memory int
-}
-
-// edit copies an assembly with other environment variables and without its
-// schedule; a variable for the SDK, which no function has yet, is added.
-func edit(from, to string, environment func(handler string) map[string]string) error {
-	return cloudformation.Copy(from, to, func(_ string, template map[string]any) error {
-		for _, r := range template["Resources"].(map[string]any) {
-			r := r.(map[string]any)
-			properties, _ := r["Properties"].(map[string]any)
-			switch r["Type"] {
-			case "AWS::Scheduler::Schedule":
-				properties["State"] = "DISABLED"
-			case "AWS::Lambda::Function":
-				variables, _ := properties["Environment"].(map[string]any)["Variables"].(map[string]any)
-				handler, _ := properties["Handler"].(string)
-				for name, value := range environment(handler) {
-					if _, used := variables[name]; used || strings.HasPrefix(name, "AWS_") {
-						variables[name] = value
-					}
-				}
-			}
-		}
-		return nil
-	})
 }
 
 // memoryTarget is what every step is to stay below up to a million users with

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -133,20 +134,8 @@ func expected(dir string) (expectation, error) {
 		*region = stack.Region
 	}
 	for _, stack := range assembly.Stacks {
-		for _, resource := range stack.Template.Resources {
-			if resource.Type != "AWS::Lambda::Function" {
-				continue
-			}
-			variables, _ := resource.Properties["Environment"].(map[string]any)
-			variables, _ = variables["Variables"].(map[string]any)
-			for name, field := range map[string]*string{
-				"PRIMARY_USER_POOL_ID": &e.poolID, "COGNITO_TPS": &e.tps,
-			} {
-				if value, ok := variables[name].(string); ok {
-					*field = value
-				}
-			}
-		}
+		e.poolID = cmp.Or(e.poolID, stack.Variable("PRIMARY_USER_POOL_ID"))
+		e.tps = cmp.Or(e.tps, stack.Variable("COGNITO_TPS"))
 	}
 	if e.poolID == "" {
 		return e, fmt.Errorf("the functions in %s are not told which user pool they back up: run `make synth` again", dir)

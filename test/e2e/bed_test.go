@@ -8,8 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -54,12 +52,7 @@ type edit func(stack string, template map[string]any)
 // environment sets an environment variable of every function that has it.
 func environment(name, value string) edit {
 	return func(_ string, template map[string]any) {
-		for _, r := range resources(template, "AWS::Lambda::Function") {
-			variables := dig(r, "Properties", "Environment", "Variables")
-			if _, ok := variables[name]; ok {
-				variables[name] = value
-			}
-		}
+		cloudformation.SetVariables(template, func(string) map[string]string { return map[string]string{name: value} })
 	}
 }
 
@@ -99,11 +92,7 @@ func copyAssembly(t *testing.T, from string, edits ...edit) string {
 }
 
 // asleep disables schedules: exports start when a test says so.
-func asleep(_ string, template map[string]any) {
-	for _, r := range resources(template, "AWS::Scheduler::Schedule") {
-		dig(r, "Properties")["State"] = "DISABLED"
-	}
-}
+func asleep(_ string, template map[string]any) { cloudformation.DisableSchedules(template) }
 
 // start deploys an edited copy of the assembly over a source pool that holds
 // the seed. No schedule has started an export when it returns.
@@ -148,7 +137,7 @@ func (b *bed) launch(dir string) {
 			b.t.Error("testbed:", violation)
 		}
 	})
-	b.locate(dir)
+	b.locate()
 }
 
 func (b *bed) create() {
@@ -160,17 +149,12 @@ func (b *bed) create() {
 
 // locate finds out from the templates where the deployment of the bed's prefix
 // will be and what pool it backs up.
-func (b *bed) locate(dir string) {
+func (b *bed) locate() {
 	b.t.Helper()
 	for _, stack := range b.Assembly().Stacks {
 		switch stack.Name {
 		case b.prefix + "-Primary":
-			b.primary = stack.Region
-			for _, r := range resources(readTemplate(b.t, dir, stack.Name), "AWS::Lambda::Function") {
-				if id, ok := dig(r, "Properties", "Environment", "Variables")["PRIMARY_USER_POOL_ID"].(string); ok {
-					b.pool = id
-				}
-			}
+			b.primary, b.pool = stack.Region, stack.Variable("PRIMARY_USER_POOL_ID")
 		case b.prefix + "-Secondary":
 			b.secondary = stack.Region
 		}
@@ -185,19 +169,6 @@ func (b *bed) fill(source *cognito.Seed) {
 	if _, err := b.Cognito(b.primary).Seed(full); err != nil {
 		b.t.Fatal(err)
 	}
-}
-
-func readTemplate(t *testing.T, dir, stack string) map[string]any {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(dir, stack+".template.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var template map[string]any
-	if err := json.Unmarshal(b, &template); err != nil {
-		t.Fatal(err)
-	}
-	return template
 }
 
 func (b *bed) states(region string) *sfn.Client { return sfn.NewFromConfig(b.Config(region)) }

@@ -115,7 +115,7 @@ func TestTwoDeploymentsInOneAccount(t *testing.T) {
 	ours, theirs := seed.Pool(seed.Options{Users: 30, Groups: 3, Seed: 67}), seed.Pool(seed.Options{Users: 50, Groups: 5, Seed: 71})
 	first := forImports(deployFrom(t, dir, ours), ours)
 	shop := &bed{Bed: first.Bed, t: t, prefix: prefix}
-	shop.locate(dir)
+	shop.locate()
 	shop.fill(theirs)
 	other := forImports(shop, theirs)
 

@@ -124,7 +124,11 @@ func (r *run) carryOut(ctx context.Context, n *rand.Rand) (err error) {
 
 // start starts a testbed with an edited copy of the assembly, over the seeded pool.
 func (r *run) start(ctx context.Context, dir string, seedOfFaults uint64, environment map[string]string) error {
-	if err := edit(r.assembly, dir, environment); err != nil {
+	if err := cloudformation.Copy(r.assembly, dir, func(_ string, template map[string]any) error {
+		cloudformation.SetVariables(template, func(string) map[string]string { return environment })
+		cloudformation.DisableSchedules(template) // exports begin when the run says so
+		return nil
+	}); err != nil {
 		return err
 	}
 	bed, err := localaws.Start(ctx, localaws.Options{Assembly: dir, Source: r.source, Factor: faster, Seed: seedOfFaults | 1})
@@ -135,7 +139,7 @@ func (r *run) start(ctx context.Context, dir string, seedOfFaults uint64, enviro
 	for _, stack := range bed.Assembly().Stacks {
 		if stack.Matches("Primary") {
 			r.primary = stack.Region
-			r.pool = poolOf(stack)
+			r.pool = stack.Variable("PRIMARY_USER_POOL_ID")
 		} else {
 			r.secondary = stack.Region
 		}
@@ -166,42 +170,6 @@ func (r *run) functions() []string {
 		return []string{"check-state-machine", "check-new-user-pool", "scan-table", "import-users", "update-users", "verify-import", "send-message"}
 	}
 	return []string{"check-state-machine", "check-user-pool-config", "export-users", "list-groups", "export-group-members", "clean-up-backup-table", "send-message"}
-}
-
-func poolOf(stack *cloudformation.Stack) string {
-	for _, d := range stack.Template.Resources {
-		if d.Type == "AWS::Lambda::Function" {
-			environment, _ := d.Properties["Environment"].(map[string]any)
-			variables, _ := environment["Variables"].(map[string]any)
-			if id, ok := variables["PRIMARY_USER_POOL_ID"].(string); ok {
-				return id
-			}
-		}
-	}
-	return ""
-}
-
-// edit copies an assembly and sets environment variables of its functions.
-// Exports begin when the run says so, not by schedule.
-func edit(from, to string, environment map[string]string) error {
-	return cloudformation.Copy(from, to, func(_ string, template map[string]any) error {
-		for _, r := range template["Resources"].(map[string]any) {
-			r := r.(map[string]any)
-			properties, _ := r["Properties"].(map[string]any)
-			switch r["Type"] {
-			case "AWS::Scheduler::Schedule":
-				properties["State"] = "DISABLED"
-			case "AWS::Lambda::Function":
-				variables, _ := properties["Environment"].(map[string]any)["Variables"].(map[string]any)
-				for name, value := range environment {
-					if _, used := variables[name]; used {
-						variables[name] = value
-					}
-				}
-			}
-		}
-		return nil
-	})
 }
 
 // ended is how an execution ended.

@@ -148,10 +148,8 @@ func seedPool(bed *localaws.Bed, o options) (string, error) {
 // backedUpPool is the pool id that the functions of the assembly are given.
 func backedUpPool(assembly *cloudformation.Assembly) string {
 	for _, stack := range assembly.Stacks {
-		for _, r := range stack.Template.Resources {
-			if id := cloudformation.Properties(r.Properties).String("Environment", "Variables", "PRIMARY_USER_POOL_ID"); id != "" {
-				return id
-			}
+		if id := stack.Variable("PRIMARY_USER_POOL_ID"); id != "" {
+			return id
 		}
 	}
 	return ""

@@ -30,6 +30,17 @@ type Stack struct {
 	file string // of the template, in the assembly's directory
 }
 
+// Variable is what the stack's functions find in an environment variable, ""
+// if none has it.
+func (s *Stack) Variable(name string) string {
+	for _, r := range s.Template.Resources {
+		if value := Properties(r.Properties).String("Environment", "Variables", name); value != "" && r.Type == "AWS::Lambda::Function" {
+			return value
+		}
+	}
+	return ""
+}
+
 // Template is a CloudFormation template, decoded with json.Number.
 type Template struct {
 	Parameters map[string]Parameter

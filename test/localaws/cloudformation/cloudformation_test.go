@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -198,6 +199,38 @@ func TestProperties(t *testing.T) {
 	}
 	if string(p.JSON("doc")) != `{"x":1}` || string(p.JSON("a", "d")) != `["x",1]` || p.JSON("none") != nil {
 		t.Error("JSON")
+	}
+}
+
+func TestCopyWithOtherVariables(t *testing.T) {
+	dir := write(t, map[string]string{"S-One": `{"Resources":{
+		"one":{"Type":"AWS::Lambda::Function","Properties":{"Handler":"one","Environment":{"Variables":{"A":"1","B":"2"}}}},
+		"two":{"Type":"AWS::Lambda::Function","Properties":{"Handler":"two","Environment":{"Variables":{"B":"2"}}}},
+		"bare":{"Type":"AWS::Lambda::Function","Properties":{"Handler":"bare"}},
+		"daily":{"Type":"AWS::Scheduler::Schedule","Properties":{"State":"ENABLED"}}}}`}, nil)
+	to := filepath.Join(t.TempDir(), "copy")
+	err := Copy(dir, to, func(_ string, template map[string]any) error {
+		SetVariables(template, func(handler string) map[string]string { return map[string]string{"A": handler, "AWS_X": "3"} })
+		DisableSchedules(template)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := Open(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, id := range slices.Sorted(maps.Keys(a.Stacks[0].Template.Resources)) {
+		p := Properties(a.Stacks[0].Template.Resources[id].Properties)
+		got = append(got, fmt.Sprint(id, p.Texts("Environment", "Variables"), p.String("State")))
+	}
+	if want := "[baremap[] dailymap[]DISABLED onemap[A:one AWS_X:3 B:2] twomap[AWS_X:3 B:2]]"; fmt.Sprint(got) != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+	if a.Stacks[0].Variable("A") != "one" || a.Stacks[0].Variable("C") != "" {
+		t.Errorf("A is %q, C %q", a.Stacks[0].Variable("A"), a.Stacks[0].Variable("C"))
 	}
 }
 

@@ -57,6 +57,41 @@ func Copy(dir, to string, edit func(stack string, template map[string]any) error
 	return nil
 }
 
+// SetVariables gives the functions of a template other environment variables,
+// which may depend on a function's handler. A function gets those that it has
+// already, and those for the SDK (AWS_…).
+func SetVariables(template map[string]any, environment func(handler string) map[string]string) {
+	for _, properties := range propertiesOf(template, "AWS::Lambda::Function") {
+		variables, _ := properties.Get("Environment", "Variables").(map[string]any)
+		for name, value := range environment(properties.String("Handler")) {
+			if _, used := variables[name]; used || variables != nil && strings.HasPrefix(name, "AWS_") {
+				variables[name] = value
+			}
+		}
+	}
+}
+
+// DisableSchedules leaves it to the caller to start what a template starts by
+// schedule.
+func DisableSchedules(template map[string]any) {
+	for _, properties := range propertiesOf(template, "AWS::Scheduler::Schedule") {
+		properties["State"] = "DISABLED"
+	}
+}
+
+// propertiesOf returns the properties of the resources of a type.
+func propertiesOf(template map[string]any, resourceType string) []Properties {
+	var found []Properties
+	resources, _ := template["Resources"].(map[string]any)
+	for _, r := range resources {
+		resource, _ := r.(map[string]any)
+		if properties, ok := resource["Properties"].(map[string]any); ok && resource["Type"] == resourceType {
+			found = append(found, properties)
+		}
+	}
+	return found
+}
+
 // NoAction is what a statement grants from which TakePermission took all:
 // nothing asks for it.
 const NoAction = "none:None"
