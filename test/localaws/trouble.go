@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"slices"
 	"strings"
 
 	"cognito-backup/test/localaws/iam"
@@ -44,7 +45,8 @@ type killer struct {
 
 // KillAfter kills the process of a function once it has made n more calls to
 // any service: when the n-th has been carried out and before its answer is
-// sent. The channel is closed when that has happened.
+// sent. The channel is closed when that has happened. Calls of a process that
+// has been killed do not count.
 func (b *Bed) KillAfter(function string, n int) <-chan struct{} {
 	k := &killer{function: b.functionName(function), left: n, done: make(chan struct{})}
 	b.mu.Lock()
@@ -67,20 +69,19 @@ func (b *Bed) acted(x *exchange) {
 		return
 	}
 	b.mu.Lock()
-	var due *killer
+	defer b.mu.Unlock()
+	if len(b.killers) == 0 || !b.lambda.Alive(x.caller.token) {
+		return // a process that was killed had other calls on the way
+	}
 	for i, k := range b.killers {
 		if k.function != x.caller.principal.Name {
 			continue
 		}
-		if k.left--; k.left <= 0 {
-			due = k
-			b.killers = append(b.killers[:i:i], b.killers[i+1:]...)
-			break
+		if k.left--; k.left <= 0 && b.lambda.KillProcess(x.caller.token) {
+			close(k.done)
+			b.killers = slices.Delete(b.killers, i, i+1)
+			return
 		}
-	}
-	b.mu.Unlock()
-	if due != nil && b.lambda.KillProcess(x.caller.token) {
-		close(due.done)
 	}
 }
 

@@ -43,6 +43,7 @@ type process struct {
 	current  *invocation
 	answered func()        // tells the caller; nil when nothing is to be told
 	init     time.Duration // of the first invocation
+	killed   bool          // though it may not be dead yet
 	dead     bool
 	reason   string // why it was killed, empty if it was not
 	exitType string
@@ -344,13 +345,23 @@ func (p *process) platform(line string) {
 	}
 }
 
-// kill ends the process and everything it started.
-func (p *process) kill() {
+// kill ends the process and everything it started, and reports whether it was
+// alive.
+func (p *process) kill() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.dead {
-		p.signal(syscall.SIGKILL)
+	if p.dead || p.killed {
+		return false
 	}
+	p.killed = true
+	p.signal(syscall.SIGKILL)
+	return true
+}
+
+func (p *process) alive() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.dead && !p.killed
 }
 
 // killIf ends the process if it still works on inv and the condition holds;
@@ -362,6 +373,7 @@ func (p *process) killIf(inv *invocation, condition func() bool, errorType, reas
 		return
 	}
 	p.exitType, p.reason = errorType, reason
+	p.killed = true
 	p.signal(syscall.SIGKILL)
 }
 

@@ -244,16 +244,24 @@ func (s *Service) Kill(name string) int {
 	return killed
 }
 
-// KillProcess ends the process whose requests carry the session token.
+// Alive says whether a process runs, and has not been killed, whose requests
+// carry the session token.
+func (s *Service) Alive(sessionToken string) bool {
+	p := s.process(sessionToken)
+	return p != nil && p.alive()
+}
+
+// KillProcess ends the process whose requests carry the session token, and
+// reports whether it was alive.
 func (s *Service) KillProcess(sessionToken string) bool {
+	p := s.process(sessionToken)
+	return p != nil && p.kill()
+}
+
+func (s *Service) process(sessionToken string) *process {
 	s.mu.Lock()
-	p := s.byToken[sessionToken]
-	s.mu.Unlock()
-	if p == nil {
-		return false
-	}
-	p.kill()
-	return true
+	defer s.mu.Unlock()
+	return s.byToken[sessionToken]
 }
 
 // KillRegion ends every process in a Region, idle ones too.
