@@ -18,7 +18,8 @@ import (
 const (
 	// sliceSeconds is how long a step works before it hands over to its next
 	// invocation; the rest of functionTimeout is for what it is in the middle of.
-	sliceSeconds    = 600
+	// The longer it is, the more an execution can do before its history is full.
+	sliceSeconds    = 720
 	functionTimeout = 900 // seconds; the maximum
 	// taskTimeout is when a state gives up on its function. It is longer than
 	// the function can run, so that two invocations do not overlap as a rule.

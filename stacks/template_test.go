@@ -357,7 +357,7 @@ func TestEnvironment(t *testing.T) {
 	}
 	common := map[string]string{
 		"STACK_PREFIX": "CognitoBackup", "TABLE_NAME": "CognitoBackup-BackupTable", "PRIMARY_USER_POOL_ID": "ap-northeast-1_ExampleID",
-		"SLICE_SECONDS": "600", "COGNITO_TPS": "17",
+		"SLICE_SECONDS": "720", "COGNITO_TPS": "17",
 		"EXPORT_SHARDS": "16", "RETENTION_DAYS": "90", "MASS_DELETION_PERCENT": "5", "SNS_PREFERENCE": "ERRORS_ONLY",
 	}
 	for _, stack := range bothStacks {

@@ -13,9 +13,12 @@ const (
 	csvRate = 35
 	// groupRate is how many groups a second can be created in one pool (quota).
 	groupRate = 5
-	// eventsPerLoop is how many history events a state machine writes for one
-	// time slice of a step: task, choice and wait with their beginnings and ends.
-	eventsPerLoop = 12
+	// eventsPerSlice is how many history events a state machine writes for one
+	// time slice of a step: entering and leaving the task and its choice, and the
+	// task's scheduled, started and succeeded.
+	eventsPerSlice = 7
+	// eventsPerWait is the same for a slice that ends with a wait.
+	eventsPerWait = 9
 	// maxEvents is how many events an execution's history holds (service quota),
 	// less a reserve for retries.
 	maxEvents = 25_000 - 2_500
@@ -83,11 +86,12 @@ func (c *checker) duration() {
 // fits says that an execution can last that long.
 func (c *checker) fits(e Estimate) bool {
 	slice := time.Duration(max(1, c.SliceSeconds)) * time.Second
-	loops := e.Users/slice + e.Memberships/slice + e.Verify/slice + 100
+	slices := int(e.Users/slice + e.Memberships/slice + e.Verify/slice)
+	waiting := 100 // for import jobs, among others
 	if e.Users > e.Memberships { // UpdateUsers waits for users
-		loops += time.Duration(waits(e.Users))
+		waiting += waits(e.Users)
 	}
-	return int64(loops)*eventsPerLoop < maxEvents && e.Total() < maxExecution
+	return slices*eventsPerSlice+waiting*eventsPerWait < maxEvents && e.Total() < maxExecution
 }
 
 // waits is how often UpdateUsers waits at most in the time that creating the

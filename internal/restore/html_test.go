@@ -119,15 +119,19 @@ func TestEstimate(t *testing.T) {
 }
 
 func TestPlansThatFitNoExecution(t *testing.T) {
-	c := &checker{CheckNewUserPool: &CheckNewUserPool{TPS: 1, SliceSeconds: 600}}
+	c := &checker{CheckNewUserPool: &CheckNewUserPool{TPS: 1, SliceSeconds: 720}}
 	if !c.fits(estimate(1_000_000, 0, 100, 1_000_000, 1)) {
 		t.Error("a million memberships at one a second take 12 days, which fits")
 	}
 	if n := waits(30 * 24 * time.Hour); n < 500 || n > 1500 {
 		t.Errorf("UpdateUsers waits %d times for users who take 30 days", n)
 	}
-	if !c.fits(Estimate{Users: 5 * 24 * time.Hour}) || c.fits(Estimate{Users: 9 * 24 * time.Hour}) {
+	const long = 25 * 24 * time.Hour
+	if !c.fits(Estimate{Memberships: long}) || c.fits(Estimate{Users: long}) || !c.fits(Estimate{Users: long / 2}) {
 		t.Error("waiting for users takes events, too")
+	}
+	if !c.fits(estimate(1_000_000, 1_000_000, 20, 20_000_000, 10)) {
+		t.Error("a million users with twenty groups each take 24 days at the rate that is set unless another is chosen, which fits")
 	}
 	if c.fits(estimate(1_000_000, 0, 100, 10_000_000, 1)) {
 		t.Error("ten million at one a second take 116 days, whose loops do not fit into 25,000 events")

@@ -162,7 +162,7 @@ func (w *preflightWorld) check(t *testing.T) (findings []string, plan *Plan, run
 	slice := &step.Slice{Objects: objects, Event: step.Event{Workflow: "ImportWorkflow", Step: "CheckNewUserPool", StartTime: started.Add(time.Hour),
 		Execution: "arn:aws:states:us-west-2:123456789012:execution:CognitoBackup-ImportWorkflow:restore-1",
 		Input:     []byte(fmt.Sprintf(`{"NewUserPoolId": %q%s}`, targetPool, w.in))}}
-	s := &CheckNewUserPool{API: w, Store: store, SourcePoolID: from, Region: "us-west-2", TPS: w.tps, SliceSeconds: 600, Now: time.Now}
+	s := &CheckNewUserPool{API: w, Store: store, SourcePoolID: from, Region: "us-west-2", TPS: w.tps, SliceSeconds: 720, Now: time.Now}
 	runner := &step.Runner{Step: s, Objects: objects, Slice: time.Minute, Now: time.Now}
 	run, err = runner.Handle(t.Context(), slice.Event)
 	if refused := new(PreflightError); errors.As(err, &refused) {
@@ -245,11 +245,11 @@ func TestStoppers(t *testing.T) {
 		"Users names an object that the bucket bucket does not have; upload the list there first, or give the names themselves as a list": func(w *preflightWorld) {
 			w.in = `, "Mode": "MISSING_ONLY", "Users": "lists/a"`
 		},
-		"restoring 100 users and 12000000 memberships at CognitoTPS 1 takes about 141 days 4 hours, longer than one execution can last; deploy with cognitoTps 12": func(w *preflightWorld) {
+		"restoring 100 users and 12000000 memberships at CognitoTPS 1 takes about 141 days 4 hours, longer than one execution can last; deploy with cognitoTps 6": func(w *preflightWorld) {
 			w.memberships, w.tps = 12_000_000, 1
 		},
-		`restoring 100 users and 40000000 memberships at CognitoTPS 25 takes about 18 days 19 hours, longer than one execution can last; no cognitoTps within the quotas would do; restore in parts with "Mode": "MISSING_ONLY" and Users`: func(w *preflightWorld) {
-			w.memberships, w.tps = 40_000_000, 25
+		`restoring 100 users and 60000000 memberships at CognitoTPS 25 takes about 28 days 5 hours, longer than one execution can last; no cognitoTps within the quotas would do; restore in parts with "Mode": "MISSING_ONLY" and Users`: func(w *preflightWorld) {
+			w.memberships, w.tps = 60_000_000, 25
 		},
 	} {
 		t.Run(want[:min(len(want), 60)], func(t *testing.T) {

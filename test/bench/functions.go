@@ -56,7 +56,7 @@ func functionsAt(ctx context.Context, shape sim.Shape, assembly, source string) 
 			tps = "5000"
 		}
 		// Sixteen cursors have more pages in memory than one.
-		return map[string]string{"COGNITO_TPS": tps, "EXPORT_SHARDS": "16", "SLICE_SECONDS": "600", "AWS_ENDPOINT_URL_DYNAMODB": table.endpoint()}
+		return map[string]string{"COGNITO_TPS": tps, "EXPORT_SHARDS": "16", "AWS_ENDPOINT_URL_DYNAMODB": table.endpoint()}
 	}
 	if err := cloudformation.Copy(assembly, dir, func(_ string, template map[string]any) error {
 		cloudformation.SetVariables(template, environment)

@@ -70,7 +70,7 @@ func dying(t *testing.T, definitions Definitions, deaths func(string, int) Death
 			t.Fatal(err)
 		}
 	}
-	deployment := Deployment{PoolID: sourceID, TPS: 25, Shards: 1, Slice: 600 * time.Second}
+	deployment := Deployment{PoolID: sourceID, TPS: 25, Shards: 1, Slice: slice}
 	if _, err := cloud.Execute(definitions, "ExportWorkflow", "export", "{}", deployment); err != nil {
 		t.Fatal(err)
 	}

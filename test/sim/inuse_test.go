@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"cognito-backup/internal/restore"
 	"cognito-backup/test/localaws/cognito"
@@ -62,7 +61,7 @@ func use(t *testing.T, test func(*inUse)) {
 	})
 }
 
-var deployed = Deployment{PoolID: sourceID, TPS: 10, Shards: 1, Slice: 600 * time.Second}
+var deployed = Deployment{PoolID: sourceID, TPS: 10, Shards: 1, Slice: slice}
 
 // restore restores what the pool lacks. More is added to the input.
 func (u *inUse) restore(name, more string) (*restore.Report, error) {

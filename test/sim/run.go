@@ -16,7 +16,7 @@ type Case struct {
 	Shape
 	TPS     int
 	Shards  int
-	Slice   time.Duration // 600 s when zero
+	Slice   time.Duration // that of the templates when zero
 	CSVRate float64       // users a second of an import job; 0: no CSV import is possible
 	Latency Latency
 	// Validate holds every call against the API models; it costs time.
@@ -90,7 +90,7 @@ func (c Case) run(cloud *Cloud, definitions Definitions) (*Outcome, error) {
 	runtime.GC() // the seed is large, and virtual time leaves the collector none
 	d := Deployment{PoolID: sourceID, TPS: c.TPS, Shards: max(1, c.Shards), Slice: c.Slice}
 	if d.Slice == 0 {
-		d.Slice = 600 * time.Second
+		d.Slice = slice
 	}
 	rates := Rates{TPS: c.TPS}
 	o := &Outcome{Case: c, ExportFloor: c.ExportFloor(rates), RestoreFloor: c.RestoreFloor(rates, c.CSVRate), Calls: map[string]int{}}

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cognito-backup/test/localaws/cloudformation"
 )
 
 const assembly = "../../cdk.out"
@@ -104,6 +107,28 @@ func TestCases(t *testing.T) {
 
 // TestSmallPool simulates export and restore of a small pool, every call held
 // against the API models. Calls by the shorter way take as long.
+func TestAsInTheTemplates(t *testing.T) {
+	a, err := cloudformation.Open(assembly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stack, err := a.Stack("Primary")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seconds := stack.Variable("SLICE_SECONDS"); seconds != fmt.Sprint(slice.Seconds()) {
+		t.Errorf("slices last %s s there, %s here", seconds, slice)
+	}
+	for id, r := range stack.Template.Resources {
+		if r.Type != "AWS::Lambda::Function" {
+			continue
+		}
+		if p := cloudformation.Properties(r.Properties); p.Has("Environment", "Variables", "SLICE_SECONDS") && p.String("Timeout") != fmt.Sprint(functionTimeout.Seconds()) {
+			t.Errorf("the time-out of %s is %s s there, %s here", id, p.String("Timeout"), functionTimeout)
+		}
+	}
+}
+
 func TestSmallPool(t *testing.T) {
 	for _, rate := range []float64{35, 0} {
 		c := Case{Shape: Shape{Users: 1500, GroupsEach: 1}, TPS: 10, CSVRate: rate, Latency: Typical(), Validate: true}

@@ -181,8 +181,11 @@ func (f *functions) timed(name string, limits *pool.Limits, s step.Step) {
 	f.step(name, &restore.Timed{Step: s, Limits: limits, Now: time.Now})
 }
 
-// functionTimeout is that of the templates.
-const functionTimeout = 900 * time.Second
+// Those of the templates.
+const (
+	functionTimeout = 900 * time.Second
+	slice           = 720 * time.Second
+)
 
 // Invoke implements stepfunctions.Invoker.
 func (f *functions) Invoke(ctx context.Context, functionARN string, _ wire.Principal, payload []byte) ([]byte, string, error) {
