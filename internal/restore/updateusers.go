@@ -276,7 +276,7 @@ func (f *feed) refill(ctx context.Context) error {
 		return updated[name] || busy[name] || f.busy[name] || slices.Contains(f.open, name)
 	})
 	f.finished = len(updated) >= f.total
-	f.idle = len(f.waiting) == 0 && len(busy) == 0 && len(f.busy) == 0 && f.groups.done()
+	f.idle = len(f.waiting)+len(busy)+len(f.busy)+len(f.open) == 0 && f.groups.done()
 	f.mu.Unlock()
 	return f.Updates.delete(ctx, late)
 }

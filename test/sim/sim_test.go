@@ -154,6 +154,18 @@ func TestSmallPool(t *testing.T) {
 	}
 }
 
+// TestSlicesFollowAtOnce restores memberships in slices of different lengths.
+// With fewer chunks than there are workers some of these are idle, and still a
+// slice that ends amid the chunks is followed at once by the next.
+func TestSlicesFollowAtOnce(t *testing.T) {
+	for _, length := range []time.Duration{slice, 620 * time.Second, 500 * time.Second} {
+		o := simulate(t, Case{Shape: Shape{Users: 2000, GroupsEach: 4}, TPS: 10, Slice: length, CSVRate: 35, Latency: Typical()})
+		if rate := o.Spans["AdminAddUserToGroup"].Rate(); rate < 9.7 {
+			t.Errorf("with slices of %s: %.2f memberships a second", length, rate)
+		}
+	}
+}
+
 func document(t *testing.T, o *Outcome) string {
 	t.Helper()
 	b, err := json.Marshal(o)
