@@ -87,7 +87,7 @@ func (c *checker) duration() {
 func (c *checker) fits(e Estimate) bool {
 	slice := time.Duration(max(1, c.SliceSeconds)) * time.Second
 	slices := int(e.Users/slice + e.Memberships/slice + e.Verify/slice)
-	waiting := 100 // for import jobs, among others
+	waiting := 100               // for import jobs, among others
 	if e.Users > e.Memberships { // UpdateUsers waits for users
 		waiting += waits(e.Users)
 	}

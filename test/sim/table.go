@@ -20,8 +20,8 @@ type Table struct {
 	mu         sync.Mutex
 	partitions map[string]*partition
 	segments   map[int][][]*partition // by number of segments; nil after a new partition
-	texts      map[string]string      // those that many records share
-	contents   map[string][]byte      // as texts
+	texts      []string               // what records hold, by number; the first is empty
+	numbers    map[string]uint32      // of texts that many records share
 	used       Usage
 }
 
@@ -40,7 +40,19 @@ type Usage struct {
 type partition struct {
 	id    string
 	hash  uint32
-	items []backup.Item
+	items []packed
+}
+
+// packed is an item as numbers of texts, because of memberships there are tens
+// of millions, and nothing in it is for the collector to follow.
+type packed struct{ itemType, content, hash, validFrom, validTo, deletedAt uint32 }
+
+func (t *Table) unpack(p *partition, at int) backup.Item {
+	i := &p.items[at]
+	return backup.Item{
+		Key: backup.Key{ID: p.id, Type: t.texts[i.itemType]}, Content: []byte(t.texts[i.content]), Hash: t.texts[i.hash],
+		ValidFrom: t.texts[i.validFrom], ValidTo: t.texts[i.validTo], DeletedAt: t.texts[i.deletedAt],
+	}
 }
 
 // Usage is what has been consumed so far.
@@ -95,8 +107,8 @@ func (t *Table) Get(ctx context.Context, keys []backup.Key, headOnly bool) (map[
 	for _, k := range keys {
 		bytes := 0
 		if p := t.partitions[k.ID]; p != nil {
-			if at, ok := p.find(k.Type); ok {
-				item := p.items[at]
+			if at, ok := t.find(p, k.Type); ok {
+				item := t.unpack(p, at)
 				bytes = size(&item)
 				if headOnly {
 					item.Content = nil
@@ -109,8 +121,8 @@ func (t *Table) Get(ctx context.Context, keys []backup.Key, headOnly bool) (map[
 	return found, nil
 }
 
-func (p *partition) find(itemType string) (int, bool) {
-	return slices.BinarySearchFunc(p.items, itemType, func(i backup.Item, t string) int { return strings.Compare(i.Type, t) })
+func (t *Table) find(p *partition, itemType string) (int, bool) {
+	return slices.BinarySearchFunc(p.items, itemType, func(i packed, want string) int { return strings.Compare(t.texts[i.itemType], want) })
 }
 
 // Put implements backup.Table.
@@ -124,8 +136,8 @@ func (t *Table) Put(ctx context.Context, item backup.Item, expect backup.Expecta
 	var stored backup.Item
 	at, exists := 0, false
 	if p != nil {
-		if at, exists = p.find(item.Type); exists {
-			stored = p.items[at]
+		if at, exists = t.find(p, item.Type); exists {
+			stored = t.unpack(p, at)
 		}
 	}
 	bytes := size(&item)
@@ -136,20 +148,20 @@ func (t *Table) Put(ctx context.Context, item backup.Item, expect backup.Expecta
 	if p == nil {
 		p = t.newPartition(item.ID)
 	}
-	item.ID, item.Type = p.id, t.text(item.Type)
-	if item.Kind() == backup.KindMembership {
-		item.Hash = t.text(item.Hash)
+	i := packed{t.shared(item.Type), 0, 0, t.shared(item.ValidFrom), t.shared(item.ValidTo), t.shared(item.DeletedAt)}
+	if item.Kind() == backup.KindMembership { // all of them hold the same
+		i.content, i.hash = t.shared(string(item.Content)), t.shared(item.Hash)
+	} else {
+		i.content, i.hash = t.text(string(item.Content)), t.text(strings.Clone(item.Hash))
 	}
-	item.ValidFrom, item.ValidTo, item.DeletedAt = t.text(item.ValidFrom), t.text(item.ValidTo), t.text(item.DeletedAt)
-	item.Content = t.content(item.Content)
 	if exists {
 		t.used.Bytes -= int64(size(&stored))
-		p.items[at] = item
+		p.items[at] = i
 	} else {
 		t.used.Items++
 		// No room for more than there are: of records there are millions.
-		grown := make([]backup.Item, 0, len(p.items)+1)
-		p.items = append(append(append(grown, p.items[:at]...), item), p.items[at:]...)
+		grown := make([]packed, 0, len(p.items)+1)
+		p.items = append(append(append(grown, p.items[:at]...), i), p.items[at:]...)
 	}
 	t.used.Bytes += int64(bytes)
 	t.wrote(item.Key)
@@ -165,7 +177,7 @@ func (t *Table) wrote(k backup.Key) {
 
 func (t *Table) newPartition(id string) *partition {
 	if t.partitions == nil {
-		t.partitions, t.texts, t.contents = map[string]*partition{}, map[string]string{}, map[string][]byte{}
+		t.partitions, t.texts, t.numbers = map[string]*partition{}, []string{""}, map[string]uint32{}
 	}
 	h := fnv.New32a()
 	h.Write([]byte(id))
@@ -175,30 +187,26 @@ func (t *Table) newPartition(id string) *partition {
 	return p
 }
 
-// text is one copy of what many records hold: group names, run ids, hashes of
-// memberships.
-func (t *Table) text(s string) string {
-	if s == "" || len(t.texts) > 100_000 {
-		return s
+// text is the number of a text of one record.
+func (t *Table) text(s string) uint32 {
+	if s == "" {
+		return 0
 	}
-	if one, ok := t.texts[s]; ok {
-		return one
-	}
-	one := strings.Clone(s)
-	t.texts[one] = one
-	return one
+	t.texts = append(t.texts, s)
+	return uint32(len(t.texts) - 1)
 }
 
-// content is a copy of what a record holds; all memberships hold the same.
-func (t *Table) content(b []byte) []byte {
-	if one, ok := t.contents[string(b)]; ok {
-		return one
+// shared is the number of the one copy of what many records hold: group names,
+// run ids, contents of memberships.
+func (t *Table) shared(s string) uint32 {
+	if n, ok := t.numbers[s]; ok {
+		return n
 	}
-	one := slices.Clone(b)
-	if len(t.contents) < 1000 {
-		t.contents[string(b)] = one
+	n := t.text(strings.Clone(s))
+	if len(t.numbers) < 100_000 {
+		t.numbers[t.texts[n]] = n
 	}
-	return one
+	return n
 }
 
 // Delete implements backup.Table.
@@ -212,8 +220,8 @@ func (t *Table) Delete(ctx context.Context, key backup.Key, expect backup.Expect
 	at, exists := 0, false
 	p := t.partitions[key.ID]
 	if p != nil {
-		if at, exists = p.find(key.Type); exists {
-			stored = p.items[at]
+		if at, exists = t.find(p, key.Type); exists {
+			stored = t.unpack(p, at)
 		}
 	}
 	t.used.WriteUnits += units(size(&stored), writeUnit)
@@ -239,10 +247,10 @@ func (t *Table) Query(ctx context.Context, id, prefix string) ([]backup.Item, er
 	var items []backup.Item
 	bytes := 0
 	if p := t.partitions[id]; p != nil {
-		for i := range p.items {
-			if strings.HasPrefix(p.items[i].Type, prefix) {
-				items = append(items, p.items[i])
-				bytes += size(&p.items[i])
+		for at := range p.items {
+			if item := t.unpack(p, at); strings.HasPrefix(item.Type, prefix) {
+				items = append(items, item)
+				bytes += size(&item)
 			}
 		}
 	}
@@ -268,8 +276,9 @@ func (t *Table) Scan(ctx context.Context, segment backup.Segment, after *backup.
 	var items []backup.Item
 	bytes := 0
 	for _, p := range all[at:] {
-		for i := range p.items {
-			if after != nil && p.id == after.ID && p.items[i].Type <= after.Type {
+		for at := range p.items {
+			item := t.unpack(p, at)
+			if after != nil && p.id == after.ID && item.Type <= after.Type {
 				continue
 			}
 			if bytes >= pageBytes {
@@ -277,8 +286,8 @@ func (t *Table) Scan(ctx context.Context, segment backup.Segment, after *backup.
 				t.used.ReadUnits += units(bytes, readUnit)
 				return items, &last, nil
 			}
-			items = append(items, p.items[i])
-			bytes += size(&p.items[i])
+			items = append(items, item)
+			bytes += size(&item)
 		}
 	}
 	t.used.ReadUnits += units(bytes, readUnit)
