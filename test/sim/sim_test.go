@@ -105,8 +105,7 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// TestSmallPool simulates export and restore of a small pool, every call held
-// against the API models. Calls by the shorter way take as long.
+// TestAsInTheTemplates holds what is simulated against what is deployed.
 func TestAsInTheTemplates(t *testing.T) {
 	a, err := cloudformation.Open(assembly)
 	if err != nil {
@@ -129,6 +128,8 @@ func TestAsInTheTemplates(t *testing.T) {
 	}
 }
 
+// TestSmallPool simulates export and restore of a small pool, every call held
+// against the API models. Calls by the shorter way take as long.
 func TestSmallPool(t *testing.T) {
 	for _, rate := range []float64{35, 0} {
 		c := Case{Shape: Shape{Users: 1500, GroupsEach: 1}, TPS: 10, CSVRate: rate, Latency: Typical(), Validate: true}

@@ -202,16 +202,12 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-func TestCopyWithOtherVariables(t *testing.T) {
-	dir := write(t, map[string]string{"S-One": `{"Resources":{
-		"one":{"Type":"AWS::Lambda::Function","Properties":{"Handler":"one","Environment":{"Variables":{"A":"1","B":"2"}}}},
-		"two":{"Type":"AWS::Lambda::Function","Properties":{"Handler":"two","Environment":{"Variables":{"B":"2"}}}},
-		"bare":{"Type":"AWS::Lambda::Function","Properties":{"Handler":"bare"}},
-		"daily":{"Type":"AWS::Scheduler::Schedule","Properties":{"State":"ENABLED"}}}}`}, nil)
+// edited is a copy of the assembly in dir, read again.
+func edited(t *testing.T, dir string, edit func(stack string, template map[string]any)) *Assembly {
+	t.Helper()
 	to := filepath.Join(t.TempDir(), "copy")
-	err := Copy(dir, to, func(_ string, template map[string]any) error {
-		SetVariables(template, func(handler string) map[string]string { return map[string]string{"A": handler, "AWS_X": "3"} })
-		DisableSchedules(template)
+	err := Copy(dir, to, func(stack string, template map[string]any) error {
+		edit(stack, template)
 		return nil
 	})
 	if err != nil {
@@ -221,6 +217,19 @@ func TestCopyWithOtherVariables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return a
+}
+
+func TestCopyWithOtherVariables(t *testing.T) {
+	dir := write(t, map[string]string{"S-One": `{"Resources":{
+		"one":{"Type":"AWS::Lambda::Function","Properties":{"Handler":"one","Environment":{"Variables":{"A":"1","B":"2"}}}},
+		"two":{"Type":"AWS::Lambda::Function","Properties":{"Handler":"two","Environment":{"Variables":{"B":"2"}}}},
+		"bare":{"Type":"AWS::Lambda::Function","Properties":{"Handler":"bare"}},
+		"daily":{"Type":"AWS::Scheduler::Schedule","Properties":{"State":"ENABLED"}}}}`}, nil)
+	a := edited(t, dir, func(_ string, template map[string]any) {
+		SetVariables(template, func(handler string) map[string]string { return map[string]string{"A": handler, "AWS_X": "3"} })
+		DisableSchedules(template)
+	})
 	var got []string
 	for _, id := range slices.Sorted(maps.Keys(a.Stacks[0].Template.Resources)) {
 		p := Properties(a.Stacks[0].Template.Resources[id].Properties)
@@ -239,20 +248,11 @@ func TestCopyWithoutPermission(t *testing.T) {
 		"exportusersRolePolicy":{"Type":"AWS::IAM::Policy","Properties":{"PolicyDocument":{"Statement":[
 			{"Effect":"Allow","Action":["a:One","a:Two"],"Resource":"*"},{"Effect":"Allow","Action":"a:One","Resource":"*"},{"Effect":"Deny","Action":"a:One","Resource":"*"}]}}},
 		"otherRolePolicy":{"Type":"AWS::IAM::Policy","Properties":{"PolicyDocument":{"Statement":{"Effect":"Allow","Action":"a:One","Resource":"*"}}}}}}`}, nil)
-	to := filepath.Join(t.TempDir(), "copy")
-	err := Copy(dir, to, func(stack string, template map[string]any) error {
+	a := edited(t, dir, func(stack string, template map[string]any) {
 		if n := TakePermission(template, "exportusers", "a:One"); n != 2 || stack != "S-One" {
 			t.Errorf("%d taken in stack %s", n, stack)
 		}
-		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := Open(to)
-	if err != nil {
-		t.Fatal(err)
-	}
 	statements := func(id string) string {
 		p := Properties(a.Stacks[0].Template.Resources[id].Properties)
 		return string(p.JSON("PolicyDocument", "Statement"))
