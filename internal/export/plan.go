@@ -6,16 +6,10 @@ import (
 	"time"
 
 	"cognito-backup/internal/pool"
+	"cognito-backup/internal/step"
 )
 
-// Limits of one execution of a state machine.
-// Source: Step Functions developer guide, "Service quotas".
 const (
-	maxEvents   = 25_000
-	maxDuration = 365 * 24 * time.Hour
-	// eventsPerSlice are entering and leaving the task and its choice, and the
-	// task's scheduled, started and succeeded.
-	eventsPerSlice = 7
 	// spare is the part of the history that is left for retries and for a pool
 	// that grows while it is exported.
 	spare = 0.2
@@ -52,14 +46,14 @@ func NewPlan(users, groups, memberships int64, tps int, slice time.Duration) Pla
 		p.Duration += time.Duration(seconds * float64(time.Second))
 		p.Slices += int64(math.Ceil(seconds/slice.Seconds())) + 1
 	}
-	p.Events = p.Slices*eventsPerSlice + 30 // the steps without slices, and the start and end
+	p.Events = p.Slices*step.EventsPerSlice + 30 // the steps without slices, and the start and end
 	return p
 }
 
 func pages(records int64) int64 { return (records + pool.PageSize - 1) / pool.PageSize }
 
 func (p Plan) fits() bool {
-	return float64(p.Events) <= maxEvents*(1-spare) && p.Duration.Seconds() <= maxDuration.Seconds()*(1-spare)
+	return float64(p.Events) <= step.MaxEvents*(1-spare) && p.Duration.Seconds() <= step.MaxExecution.Seconds()*(1-spare)
 }
 
 // Check returns a *TooLargeError, with the rate that would fit if one does,
@@ -90,5 +84,5 @@ func (e *TooLargeError) Error() string {
 		advice = "no cognitoTps within Cognito's quota of list calls would do; fewer groups per user would"
 	}
 	return fmt.Sprintf("at cognitoTps %d the export of %d users and %d memberships would take about %.0f days and %d history events, more than one execution of a state machine may have (365 days, %d events): %s",
-		e.Plan.TPS, e.Plan.Users, e.Plan.Memberships, e.Plan.Duration.Hours()/24, e.Plan.Events, maxEvents, advice)
+		e.Plan.TPS, e.Plan.Users, e.Plan.Memberships, e.Plan.Duration.Hours()/24, e.Plan.Events, step.MaxEvents, advice)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cognito-backup/internal/pool"
+	"cognito-backup/internal/step"
 )
 
 const (
@@ -13,17 +14,10 @@ const (
 	csvRate = 35
 	// groupRate is how many groups a second can be created in one pool (quota).
 	groupRate = 5
-	// eventsPerSlice is how many history events a state machine writes for one
-	// time slice of a step: entering and leaving the task and its choice, and the
-	// task's scheduled, started and succeeded.
-	eventsPerSlice = 7
-	// eventsPerWait is the same for a slice that ends with a wait.
-	eventsPerWait = 9
-	// maxEvents is how many events an execution's history holds (service quota),
-	// less a reserve for retries.
-	maxEvents = 25_000 - 2_500
-	// maxExecution is how long an execution runs at most (service quota).
-	maxExecution = 365 * 24 * time.Hour
+	// eventsPerWait is how many history events entering and leaving a wait are.
+	eventsPerWait = 2
+	// reservedEvents of an execution's history are for retries.
+	reservedEvents = 2_500
 )
 
 // Estimate is how long the parts of an import take at the quotas in force.
@@ -91,7 +85,8 @@ func (c *checker) fits(e Estimate) bool {
 	if e.Users > e.Memberships { // UpdateUsers waits for users
 		waiting += waits(e.Users)
 	}
-	return slices*eventsPerSlice+waiting*eventsPerWait < maxEvents && e.Total() < maxExecution
+	events := (slices+waiting)*step.EventsPerSlice + waiting*eventsPerWait
+	return events < step.MaxEvents-reservedEvents && e.Total() < step.MaxExecution
 }
 
 // waits is how often UpdateUsers waits at most in the time that creating the
