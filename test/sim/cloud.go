@@ -126,6 +126,16 @@ func (c *Cloud) change(poolID, username string) error {
 	}
 }
 
+// lose deletes a pool, as the disaster does that restores are for.
+func (c *Cloud) lose(poolID string) error {
+	input, err := json.Marshal(map[string]string{"UserPoolId": poolID})
+	if err != nil {
+		return err
+	}
+	_, err = c.Cognito.Handle(context.Background(), &wire.Call{Service: "cognito-idp", Operation: "DeleteUserPool", Region: Region, Input: input})
+	return err
+}
+
 // NewCloud makes empty services.
 func NewCloud(latency Latency) *Cloud {
 	clock := &wire.Clock{}

@@ -133,6 +133,9 @@ func (c Case) again(cloud *Cloud, definitions Definitions, d Deployment, name st
 }
 
 func (c Case) restore(cloud *Cloud, definitions Definitions, d Deployment, o *Outcome) error {
+	if err := cloud.lose(sourceID); err != nil {
+		return err
+	}
 	empty := Shape{}.Seed(targetID)
 	if c.CSVRate == 0 {
 		empty.Pool.AutoVerifiedAttributes = nil
