@@ -14,8 +14,6 @@ import (
 
 	"cognito-backup/internal/pool"
 	"cognito-backup/internal/step"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // census is a frozen restore point in a form of which tens of millions of
@@ -181,7 +179,7 @@ func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen, round int) (*
 	// As large as they will be, so that growing leaves no copies behind.
 	c.people, c.wants = make([]person, 0, frozen.Stats.Users), make([]uint64, 0, frozen.Stats.Memberships)
 	owed := map[uint32][]string{}
-	err := r.eachChunk(ctx, c.round, frozen.Chunks, func(_ string, chunk *chunk) error {
+	err := r.eachChunk(ctx, c.round, frozen.Chunks, func(chunk *chunk) error {
 		c.chunks = append(c.chunks, int32(len(c.people)))
 		for i := range chunk.Entries {
 			if groups := chunk.Entries[i].Owed; len(groups) > 0 {
@@ -211,10 +209,6 @@ func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen, round int) (*
 	return c, nil
 }
 
-// ahead is how many chunks are read at once: each is a megabyte or more until
-// it has been dealt with.
-const ahead = 4
-
 // release forgets by what people are found, once all of them are: a report is
 // long, and takes the room.
 func (c *census) release() {
@@ -226,26 +220,6 @@ func (c *census) release() {
 func (c *census) size() int {
 	const person, ref, want, place = 32, 16, 8, 4
 	return cap(c.people)*(person+place) + cap(c.refs)*ref + cap(c.wants)*want
-}
-
-// eachChunk reads the chunks of a round in order, several ahead.
-func (r run) eachChunk(ctx context.Context, round, count int, do func(name string, c *chunk) error) error {
-	for from := 1; from <= count; from += ahead {
-		batch := make([]chunk, min(ahead, count-from+1))
-		g, gctx := errgroup.WithContext(ctx)
-		for i := range batch {
-			g.Go(func() error { return r.Objects.Get(gctx, r.chunkKey(chunkName(round, from+i)), &batch[i]) })
-		}
-		if err := g.Wait(); err != nil {
-			return err
-		}
-		for i := range batch {
-			if err := do(chunkName(round, from+i), &batch[i]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (c *census) add(e *Entry) {

@@ -56,41 +56,24 @@ func (r run) earlierRound(ctx context.Context, c *census, round int) error {
 			names = append(names, nameOf(key, r.Prefix()+"chunks/"))
 		}
 	}
-	for _, name := range names {
-		if err := r.earlierChunk(ctx, c, name, begun[name], recreated); err != nil {
-			return err
-		}
-	}
-	return nil
+	return inOrder(ctx, names, r.getEarlier, func(at int, j *judged) error {
+		c.earlierChunk(j, begun[names[at]], recreated)
+		return nil
+	})
 }
 
-func (r run) earlierChunk(ctx context.Context, c *census, name string, begun bool, recreated []string) error {
-	var chunk chunk
-	if there, err := r.get(ctx, r.chunkKey(name), &chunk); err != nil || !there {
-		return err
-	}
-	var known struct{ Users []userResult } // of a result or, before there is one, of a partial
-	there, err := r.get(ctx, r.importResultKey(name), &known)
-	if err == nil && !there {
-		_, err = r.get(ctx, r.partialKey("import", name), &known)
-	}
-	if err != nil {
-		return err
-	}
-	var done updateResult
-	updated, err := r.get(ctx, r.updateResultKey(name), &done)
-	if err != nil {
-		return err
-	}
-	for i := range chunk.Entries {
-		e := &chunk.Entries[i]
+// earlierChunk notes what an import that was stopped had done and begun of a
+// chunk.
+func (c *census) earlierChunk(j *judged, begun bool, recreated []string) {
+	for i := range j.Entries {
+		e := &j.Entries[i]
 		person, of := c.bySub(e.User.Sub)
 		if !of {
 			continue
 		}
 		u := userResult{}
-		if i < len(known.Users) {
-			u = known.Users[i]
+		if i < len(j.imported.Users) {
+			u = j.imported.Users[i]
 		}
 		if e.Present == nil && begun {
 			c.begun(person, e, &u)
@@ -102,12 +85,11 @@ func (r run) earlierChunk(ctx context.Context, c *census, name string, begun boo
 			if e.Present != nil && !slices.Contains(recreated, group) {
 				return true // as Memberships said then; this import has its own
 			}
-			return updated && !slices.ContainsFunc(done.Failures, func(f updateFailure) bool {
+			return j.done && !slices.ContainsFunc(j.updated.Failures, func(f updateFailure) bool {
 				return f.Sub == e.User.Sub && f.Kind == kindMembership && f.Name == group
 			})
 		}))
 	}
-	return nil
 }
 
 // owe notes memberships that an earlier import was to add and did not.

@@ -87,7 +87,7 @@ func TestFreezeBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := 0
-			if err := r.eachChunk(t.Context(), plan.first(), frozen.Chunks, func(_ string, c *chunk) error {
+			if err := r.eachChunk(t.Context(), plan.first(), frozen.Chunks, func(c *chunk) error {
 				for _, e := range c.Entries {
 					got += len(e.Groups)
 				}

@@ -110,7 +110,7 @@ func (p *Present) whole() bool { return p.Password || p.Disable || len(p.Links) 
 func (c *comparison) write(ctx context.Context, round int, choose func(person uint32, e *Entry) (Entry, bool), note func(*Entry)) (chunks, entries int, err error) {
 	b := builder{run: c.run, round: round, count: &chunks}
 	person := uint32(0)
-	err = c.eachChunk(ctx, c.census.round, c.frozen.Chunks, func(_ string, chunk *chunk) error {
+	err = c.eachChunk(ctx, c.census.round, c.frozen.Chunks, func(chunk *chunk) error {
 		for i := range chunk.Entries {
 			entry, chosen := choose(person, &chunk.Entries[i])
 			person++

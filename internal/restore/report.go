@@ -227,7 +227,7 @@ func (w *reporter) people(ctx context.Context) error {
 		return err
 	}
 	person := uint32(0)
-	err := w.eachChunk(ctx, w.census.round, w.frozen.Chunks, func(_ string, c *chunk) error {
+	err := w.eachChunk(ctx, w.census.round, w.frozen.Chunks, func(c *chunk) error {
 		for i := range c.Entries {
 			if err := w.person(person, &c.Entries[i]); err != nil {
 				return err

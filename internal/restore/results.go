@@ -3,17 +3,7 @@ package restore
 import (
 	"context"
 	"math"
-
-	"golang.org/x/sync/errgroup"
 )
-
-// judged is a chunk with what became of it.
-type judged struct {
-	chunk
-	imported importResult
-	updated  updateResult
-	done     bool // it has an update result
-}
 
 // learn adds to the census what ImportUsers and UpdateUsers did in the rounds
 // so far.
@@ -34,38 +24,14 @@ func (r run) learn(ctx context.Context, c *census, rounds int) error {
 }
 
 func (r run) learnRound(ctx context.Context, c *census, n, count int) error {
-	for from := 1; from <= count; from += ahead {
-		batch := make([]judged, min(ahead, count-from+1))
-		g, gctx := errgroup.WithContext(ctx)
-		for i := range batch {
-			g.Go(func() error { return r.getJudged(gctx, chunkName(n, from+i), &batch[i]) })
+	return inOrder(ctx, chunkNames(n, count), r.getJudged, func(at int, j *judged) error {
+		first := -1
+		if n == c.round {
+			first = int(c.chunks[at])
 		}
-		if err := g.Wait(); err != nil {
-			return err
-		}
-		for i := range batch {
-			first := -1
-			if n == c.round {
-				first = int(c.chunks[from+i-1])
-			}
-			c.learn(&batch[i], first)
-		}
-	}
-	return nil
-}
-
-// getJudged reads a chunk and the results that there are; an import that was
-// stopped lacks some.
-func (r run) getJudged(ctx context.Context, name string, j *judged) error {
-	if err := r.Objects.Get(ctx, r.chunkKey(name), &j.chunk); err != nil {
-		return err
-	}
-	if _, err := r.get(ctx, r.importResultKey(name), &j.imported); err != nil {
-		return err
-	}
-	done, err := r.get(ctx, r.updateResultKey(name), &j.updated)
-	j.done = done
-	return err
+		c.learn(j, first)
+		return nil
+	})
 }
 
 // learn adds what became of a chunk, whose first entry is the person first; -1:

@@ -10,8 +10,6 @@ import (
 
 	"cognito-backup/internal/pool"
 	"cognito-backup/internal/step"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // maxUnfinished is up to how many records the report on an unfinished import
@@ -79,18 +77,12 @@ func (w *reporter) tally(ctx context.Context) error {
 	if _, err := w.get(ctx, w.roundKey(1), &asked); err != nil {
 		return err
 	}
-	for from := 1; from <= asked.Chunks; from += chunksTallied {
-		batch := make([]judged, min(chunksTallied, asked.Chunks-from+1))
-		g, gctx := errgroup.WithContext(ctx)
-		for i := range batch {
-			g.Go(func() error { return w.getJudged(gctx, chunkName(1, from+i), &batch[i]) })
-		}
-		if err := g.Wait(); err != nil {
-			return err
-		}
-		for i := range batch {
-			w.tallyChunk(&batch[i])
-		}
+	err := inOrder(ctx, chunkNames(1, asked.Chunks), w.getJudged, func(_ int, j *judged) error {
+		w.tallyChunk(j)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	rest := verdict{Outcome: LeftOut} // of a pool in use: nothing of it was missing
 	if w.plan.Input.Mode != MissingOnly || asked.Chunks == 0 {
@@ -111,9 +103,6 @@ func (w *reporter) tally(ctx context.Context) error {
 	w.tail()
 	return w.store(ctx)
 }
-
-// chunksTallied is how many chunks are in memory at once.
-const chunksTallied = 8
 
 func (w *reporter) tallyChunk(j *judged) {
 	failures := map[string][]updateFailure{}

@@ -39,7 +39,8 @@ type VerifyImport struct {
 // verifyCursor is where VerifyImport left off.
 type verifyCursor struct {
 	At       position
-	Recorded int // chunks whose new subs are recorded in the table
+	Listed   bool // all that this pass lists
+	Recorded int  // chunks whose new subs are recorded in the table
 }
 
 // Run lists, compares and decides.
@@ -102,7 +103,8 @@ func (v *verifier) verify(ctx context.Context) (step.Run, error) {
 	if err != nil {
 		return step.Run{}, err
 	}
-	if !done {
+	if !done || v.Late() && !v.cursor.Listed {
+		v.cursor.Listed = done // repair and report then have a slice of their own
 		if err := v.save(ctx); err != nil {
 			return step.Run{}, err
 		}
@@ -114,6 +116,7 @@ func (v *verifier) verify(ctx context.Context) (step.Run, error) {
 	if v.lagging() {
 		pass := v.at.Pass
 		v.again()
+		v.cursor.Listed = false
 		next, err := v.SaveCursor(ctx, v.cursor)
 		next.WaitSeconds = 1 << (2 * pass) // 1, 4, 16 seconds
 		return next, err
@@ -254,7 +257,7 @@ func (v *verifier) report(ctx context.Context) (step.Run, error) {
 func (v *verifier) record(ctx context.Context) (bool, error) {
 	person := uint32(0)
 	done := 0
-	err := v.eachChunk(ctx, v.census.round, v.frozen.Chunks, func(_ string, c *chunk) error {
+	err := v.eachChunk(ctx, v.census.round, v.frozen.Chunks, func(c *chunk) error {
 		done++
 		from := person
 		person += uint32(len(c.Entries))

@@ -58,7 +58,7 @@ func (r *Runner) handle(ctx context.Context, event Event) (run Run, err error) {
 		return Run{}, errors.New("the event names no execution and step: this function is called by its state machine; start that instead")
 	}
 	started := r.Now()
-	s := &Slice{Event: event, Objects: r.Objects, Until: started.Add(r.Slice), invocation: uuid.NewString(), now: r.Now, least: r.Slice / 4}
+	s := &Slice{Event: event, Objects: r.Objects, Until: started.Add(r.Slice), half: started.Add(r.Slice / 2), invocation: uuid.NewString(), now: r.Now, least: r.Slice / 4}
 	if deadline, ok := ctx.Deadline(); ok {
 		// A function whose time-out is shorter than the reserve still gets half of it.
 		s.latest = started.Add(max(deadline.Add(-reserve).Sub(started), deadline.Sub(started)/2))

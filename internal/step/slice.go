@@ -14,6 +14,7 @@ type Slice struct {
 	// Until is when the step stops taking new work and returns its cursor.
 	Until time.Time
 
+	half       time.Time
 	invocation string
 	now        func() time.Time
 	latest     time.Time     // that Until may be; zero: any time
@@ -22,6 +23,10 @@ type Slice struct {
 
 // Expired says that the slice is used up.
 func (s *Slice) Expired() bool { return !s.now().Before(s.Until) }
+
+// Late says that half of the slice is used up. What takes minutes and has no
+// place to go on from is better begun in the next one.
+func (s *Slice) Late() bool { return !s.now().Before(s.half) }
 
 // Settled says that the step has found its place and begins to work. One that
 // first reads much, to know what is done, has some of its slice left

@@ -175,3 +175,29 @@ func document(t *testing.T, o *Outcome) string {
 	}
 	return string(b)
 }
+
+// TestManyChunks restores memberships with short slices and a slow bucket, so
+// that the few chunks take as much of a slice to read as those of a million
+// users with twenty groups each do of the usual one. A slice is there to verify,
+// and not to find out what was done.
+func TestManyChunks(t *testing.T) {
+	latency := Typical()
+	latency.Object = time.Second
+	o := simulate(t, Case{Shape: Shape{Users: 3000, GroupsEach: 20}, TPS: 2, Slice: 4 * time.Minute, CSVRate: 35, Latency: latency})
+	pages := float64(o.Memberships()+o.Users) / 60
+	if took, floor := o.Restore.Phases["VerifyImport"].Seconds(), pages/2; took > 1.3*floor {
+		t.Errorf("verification took %.0f s, %.2f times what the calls take", took, took/floor)
+	}
+}
+
+// TestReportInASliceOfItsOwn verifies a pool whose listing takes 25 seconds. A
+// slice that is more than half over then leaves repair and report, which cannot
+// be interrupted, to the next.
+func TestReportInASliceOfItsOwn(t *testing.T) {
+	for length, want := range map[time.Duration]int{time.Minute: 1, 40 * time.Second: 2} {
+		o := simulate(t, Case{Shape: Shape{Users: 1500}, TPS: 1, Slice: length, CSVRate: 35, Latency: Typical()})
+		if got := o.Restore.Billed["verify-import"].Invocations; got != want {
+			t.Errorf("with slices of %s: %d invocations, want %d", length, got, want)
+		}
+	}
+}
