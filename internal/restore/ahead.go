@@ -12,7 +12,7 @@ import (
 const (
 	fewestAhead = 4 // of up to chunkBytes
 	mostAhead   = 40
-	aheadBytes  = 2 << 20
+	aheadBytes  = 1 << 20
 )
 
 // judged is a chunk with what became of it.
