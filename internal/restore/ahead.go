@@ -23,11 +23,12 @@ type judged struct {
 	done     bool // it has an update result
 }
 
-// size is about how many bytes the chunk takes as JSON.
-func (c *chunk) size() int {
-	n := 0
-	for i := range c.Entries {
-		n += entrySize(&c.Entries[i])
+// size is about how many bytes they take as JSON.
+func (j *judged) size() int {
+	const result, failure = 150, 200
+	n := len(j.imported.Users)*result + len(j.updated.Failures)*failure
+	for i := range j.Entries {
+		n += entrySize(&j.Entries[i])
 	}
 	return n
 }
@@ -53,7 +54,7 @@ func inOrder(ctx context.Context, names []string, read func(ctx context.Context,
 			}
 		}
 		from += len(batch)
-		ahead = min(max(aheadBytes/largest, fewestAhead), mostAhead)
+		ahead = min(max(aheadBytes/largest, fewestAhead), mostAhead, 2*ahead)
 	}
 	return nil
 }

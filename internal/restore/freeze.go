@@ -51,6 +51,7 @@ type freezeCursor struct {
 	Proved  bool // frozen.json is written: comparing and queueing remain
 	Queued  int  // chunks queued
 	Listing position
+	Listed  bool // the target, all of it
 }
 
 // Run freezes, and in MISSING_ONLY mode compares, then queues.

@@ -69,10 +69,12 @@ func (s *ScanTable) compare(ctx context.Context, f *freezer) (bool, error) {
 		return false, err
 	}
 	f.Settled()
-	if done, err := c.list(ctx); err != nil || !done {
-		if err != nil {
-			return false, err
-		}
+	done, err := c.list(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !done || !f.cursor.Listed && f.Late() { // writing the chunks gets a slice of its own then
+		f.cursor.Listed = done
 		return false, c.save(ctx)
 	}
 	groups := map[string]bool{}

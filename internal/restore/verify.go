@@ -39,7 +39,7 @@ type VerifyImport struct {
 // verifyCursor is where VerifyImport left off.
 type verifyCursor struct {
 	At       position
-	Listed   bool // all that this pass lists
+	Listed   bool // everything, and what is missing is missing
 	Recorded int  // chunks whose new subs are recorded in the table
 }
 
@@ -103,8 +103,16 @@ func (v *verifier) verify(ctx context.Context) (step.Run, error) {
 	if err != nil {
 		return step.Run{}, err
 	}
-	if !done || v.Late() && !v.cursor.Listed {
-		v.cursor.Listed = done // repair and report then have a slice of their own
+	listed := v.cursor.Listed
+	if done && !listed && !v.plan.Input.DryRun && v.lagging() {
+		pass := v.at.Pass
+		v.again()
+		next, err := v.SaveCursor(ctx, v.cursor)
+		next.WaitSeconds = 1 << (2 * pass) // 1, 4, 16 seconds
+		return next, err
+	}
+	v.cursor.Listed = done
+	if !done || !listed && v.Late() { // repair and report get a slice of their own then
 		if err := v.save(ctx); err != nil {
 			return step.Run{}, err
 		}
@@ -112,14 +120,6 @@ func (v *verifier) verify(ctx context.Context) (step.Run, error) {
 	}
 	if v.plan.Input.DryRun {
 		return v.report(ctx)
-	}
-	if v.lagging() {
-		pass := v.at.Pass
-		v.again()
-		v.cursor.Listed = false
-		next, err := v.SaveCursor(ctx, v.cursor)
-		next.WaitSeconds = 1 << (2 * pass) // 1, 4, 16 seconds
-		return next, err
 	}
 	if v.round < rounds {
 		again, err := v.repair(ctx)
@@ -256,7 +256,8 @@ func (v *verifier) report(ctx context.Context) (step.Run, error) {
 // import into the same pool knows its people.
 func (v *verifier) record(ctx context.Context) (bool, error) {
 	person := uint32(0)
-	done := 0
+	done, before := 0, v.cursor.Recorded
+	v.Settled() // a report takes its time as well
 	err := v.eachChunk(ctx, v.census.round, v.frozen.Chunks, func(c *chunk) error {
 		done++
 		from := person
@@ -264,7 +265,7 @@ func (v *verifier) record(ctx context.Context) (bool, error) {
 		if done <= v.cursor.Recorded {
 			return nil
 		}
-		if v.Expired() {
+		if v.Expired() && v.cursor.Recorded > before {
 			return errSliceOver
 		}
 		if err := v.recordChunk(ctx, from, c); err != nil {

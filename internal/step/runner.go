@@ -58,7 +58,7 @@ func (r *Runner) handle(ctx context.Context, event Event) (run Run, err error) {
 		return Run{}, errors.New("the event names no execution and step: this function is called by its state machine; start that instead")
 	}
 	started := r.Now()
-	s := &Slice{Event: event, Objects: r.Objects, Until: started.Add(r.Slice), half: started.Add(r.Slice / 2), invocation: uuid.NewString(), now: r.Now, least: r.Slice / 4}
+	s := &Slice{Event: event, Objects: r.Objects, Until: started.Add(r.Slice), invocation: uuid.NewString(), now: r.Now, least: r.Slice / 4}
 	if deadline, ok := ctx.Deadline(); ok {
 		// A function whose time-out is shorter than the reserve still gets half of it.
 		s.latest = started.Add(max(deadline.Add(-reserve).Sub(started), deadline.Sub(started)/2))
@@ -66,6 +66,7 @@ func (r *Runner) handle(ctx context.Context, event Event) (run Run, err error) {
 			s.Until = s.latest
 		}
 	}
+	s.half = started.Add(s.Until.Sub(started) / 2)
 	if r.Lease != nil {
 		lease := *r.Lease
 		lease.Workflow = event.Workflow
@@ -121,7 +122,7 @@ func serve(build func(*Environment, *Clients) any) {
 	Hold(0)
 	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithRetryer(Retryer),
 		config.WithAPIOptions([]func(*middleware.Stack) error{guardWrites}), config.WithHTTPClient(
-			awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = connections })))
+			awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, connections })))
 	env := NewEnvironment()
 	var handler any
 	if err == nil {

@@ -57,15 +57,15 @@ func TestPage(t *testing.T) {
 	}
 	await("ExportWorkflow", "Succeeded")
 	for _, state := range []string{"CheckStateMachine", "ExportUsers", "ListGroups", "ExportGroupMembers", "CleanUpBackupTable", "SendMessage"} {
-		p.Await(`document.querySelector(".wide [data-state=`+state+`]").classList.contains("done")`, 5*time.Second)
+		p.Await(`document.querySelector(".wide [data-state=`+state+`]").classList.contains("done")`, patience)
 	}
-	p.Await(`document.querySelectorAll("#mails li").length == 1`, 10*time.Second)
+	p.Await(`document.querySelectorAll("#mails li").length == 1`, patience)
 
 	p.Click("form[action='/export'] button")
-	p.Await(`document.getElementById("status-ExportWorkflow").innerText.startsWith("Running")`, 10*time.Second)
+	p.Await(`document.getElementById("status-ExportWorkflow").innerText.startsWith("Running")`, patience)
 	await("ExportWorkflow", "Succeeded")
-	p.Await(`document.querySelectorAll("#mails li").length == 2`, 10*time.Second)
-	p.Await(cell("Restore points", 3)+` == "2"`, 10*time.Second)
+	p.Await(`document.querySelectorAll("#mails li").length == 2`, patience)
+	p.Await(cell("Restore points", 3)+` == "2"`, patience)
 	users := value(p, "Users", 1)
 
 	p.Click("form[action='/restore'] button")
@@ -73,19 +73,19 @@ func TestPage(t *testing.T) {
 	if got, want := p.Text("#notice"), users+" users deleted"; !strings.HasPrefix(got, want) {
 		t.Fatalf("the page says %q, not %q", got, want)
 	}
-	p.Await(cell("Users", 1)+` == "0"`, 10*time.Second)
+	p.Await(cell("Users", 1)+` == "0"`, patience)
 	if shots != "" {
 		p.Await(`document.querySelector("[data-state=UpdateUsers]").classList.contains("running") && document.querySelector("[data-state=ImportUsers]").classList.contains("done")`, patience)
 		photograph(t, b, url, shots, "page")
 	}
 	await("ImportWorkflow", "Succeeded")
-	p.Await(`document.querySelector(".wide [data-state=RestoreUsers]").classList.contains("done")`, 5*time.Second)
-	p.Await(cell("Groups", 1)+" == "+cell("Groups", 2), 10*time.Second)
+	p.Await(`document.querySelector(".wide [data-state=RestoreUsers]").classList.contains("done")`, patience)
+	p.Await(cell("Groups", 1)+" == "+cell("Groups", 2), patience)
 	// Federated users come back by signing in, so not all of them are there.
 	if restored := value(p, "Users", 2); restored == "0" {
 		t.Error("nobody is in the target pool")
 	}
-	p.Await(`document.querySelectorAll("#mails li").length == 3`, 10*time.Second)
+	p.Await(`document.querySelectorAll("#mails li").length == 3`, patience)
 	if got := p.Text("#mails li:first-child .subject"); !strings.Contains(got, "Import completed") {
 		t.Errorf("the newest e-mail is %q", got)
 	}
@@ -108,9 +108,9 @@ func TestPage(t *testing.T) {
 	p.Click("input[name=into]:not(:checked)")
 	p.Click("form[action='/restore'] button")
 	p.Await(`document.getElementById("notice").innerText.startsWith("0 users deleted")`, 30*time.Second)
-	p.Await(`document.getElementById("status-ImportWorkflow").innerText.startsWith("Running")`, 10*time.Second)
+	p.Await(`document.getElementById("status-ImportWorkflow").innerText.startsWith("Running")`, patience)
 	await("ImportWorkflow", "Succeeded")
-	p.Await(cell("Users", 1)+" == "+cell("Users", 2), 10*time.Second)
+	p.Await(cell("Users", 1)+" == "+cell("Users", 2), patience)
 }
 
 // startLocal runs the command until the test ends and returns what it printed
@@ -165,7 +165,7 @@ func photograph(t *testing.T, b *browser.Browser, url, dir, name string) {
 	} {
 		p := b.Open(t, url, view)
 		if name == "page" {
-			p.Await(`document.getElementById("connection").textContent == "This page follows what happens."`, 10*time.Second)
+			p.Await(`document.getElementById("connection").textContent == "This page follows what happens."`, patience)
 		}
 		p.Screenshot(filepath.Join(dir, name+"-"+suffix+".png"))
 	}
