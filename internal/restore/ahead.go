@@ -2,6 +2,9 @@ package restore
 
 import (
 	"context"
+	"errors"
+
+	"cognito-backup/internal/step"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -96,21 +99,14 @@ func (r run) getJudged(ctx context.Context, name string, j *judged) error {
 // getEarlier reads what there is of a chunk of an import that was stopped: of
 // what it had only begun with, how far it had come.
 func (r run) getEarlier(ctx context.Context, name string, j *judged) error {
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		_, err := r.get(gctx, r.chunkKey(name), &j.chunk)
+	err := r.getJudged(ctx, name, j)
+	if errors.Is(err, step.ErrNoObject) { // the chunk is gone; results are of nobody then
+		*j = judged{}
+		return nil
+	}
+	if err != nil || j.imported.Users != nil {
 		return err
-	})
-	g.Go(func() error {
-		there, err := r.get(gctx, r.importResultKey(name), &j.imported)
-		if err == nil && !there {
-			_, err = r.get(gctx, r.partialKey("import", name), &j.imported)
-		}
-		return err
-	})
-	g.Go(func() (err error) {
-		j.done, err = r.get(gctx, r.updateResultKey(name), &j.updated)
-		return err
-	})
-	return g.Wait()
+	}
+	_, err = r.get(ctx, r.partialKey("import", name), &j.imported)
+	return err
 }
