@@ -73,10 +73,15 @@ func (k Key) Name() string {
 }
 
 // Current is the key of the record of which k is an older version, or k itself.
-// Neither group names nor the other types contain a space.
+// By Cognito's rules no type contains a space, a group's name included; should
+// an endpoint take one all the same, only what ends with a run is a version.
 func (k Key) Current() Key {
-	t, _, _ := strings.Cut(k.Type, " ")
-	return Key{k.ID, t}
+	if space := strings.LastIndexByte(k.Type, ' '); space >= 0 {
+		if _, err := time.Parse(step.TimeFormat, k.Type[space+1:]); err == nil {
+			return Key{k.ID, k.Type[:space]}
+		}
+	}
+	return k
 }
 
 // Hash is 16 bytes that stand for the key in the objects of keys seen: eight
@@ -180,11 +185,15 @@ type Record struct {
 // FromUser is the record of a user.
 func FromUser(u pool.User) (Record, error) {
 	if u.Sub == "" {
-		return Record{}, fmt.Errorf("a user of the pool has no sub attribute, by which users are recorded; if this is a test double of Cognito, let it return sub")
+		return Record{}, noSub("a user of the pool")
 	}
 	return NewRecord(UserKey(u.Sub), User{
 		Username: u.Username, Status: u.Status, Enabled: u.Enabled, Created: u.Created, Attributes: u.Attributes,
 	})
+}
+
+func noSub(who string) error {
+	return fmt.Errorf("%s has no sub attribute, by which users are recorded; if this is a test double of Cognito, let it return sub", who)
 }
 
 // FromGroup is the record of a group.
@@ -196,6 +205,9 @@ func FromGroup(g pool.Group) (Record, error) {
 
 // FromMembership is the record of a user's membership of a group.
 func FromMembership(sub, group string) (Record, error) {
+	if sub == "" {
+		return Record{}, noSub("a member of a group")
+	}
 	return NewRecord(MembershipKey(sub, group), Membership{})
 }
 

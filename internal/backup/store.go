@@ -140,19 +140,25 @@ func (s *Store) ReadRecords(ctx context.Context, segment Segment, from Position)
 		// The last record may go on on the next page: leave it for the next call,
 		// unless it is all there is.
 		if len(records) > 1 {
-			records = records[:len(records)-1]
-			last := records[len(records)-1]
-			end := last[len(last)-1].Key
+			open := len(records) - 1
+			end := items[len(items)-len(records[open])-1].Key
+			records = records[:open]
 			return withoutLeases(records), Position{After: &end}, nil
 		}
 		after = next
 	}
 }
 
+// group puts the items of each record together, the current one first. A Query
+// returns a partition in order; of a Scan that is not promised.
 func group(items []Item) (records [][]Item) {
 	for i := range items {
 		if n := len(records); n > 0 && records[n-1][0].Key.Current() == items[i].Key.Current() {
-			records[n-1] = append(records[n-1], items[i])
+			record := append(records[n-1], items[i])
+			if last := len(record) - 1; !record[last].isVersion() {
+				record[0], record[last] = record[last], record[0]
+			}
+			records[n-1] = record
 			continue
 		}
 		records = append(records, []Item{items[i]})

@@ -113,6 +113,11 @@ func (c *Configuration) Run(ctx context.Context, s *step.Slice) (step.Run, error
 	if err := c.plan(ctx, s, configuration); err != nil {
 		return step.Run{}, err
 	}
+	if len(configuration.NotRead) > 0 {
+		if err := c.keep(ctx, configuration); err != nil {
+			return step.Run{}, err
+		}
+	}
 	record, err := backup.NewRecord(backup.PoolKey(c.UserPoolID), configuration)
 	if err != nil {
 		return step.Run{}, err
@@ -123,9 +128,29 @@ func (c *Configuration) Run(ctx context.Context, s *step.Slice) (step.Run, error
 	run := s.Next()
 	run.Count(CountThrottled, c.Limits.Throttled()-before)
 	run.Count(step.CountSecrets, configuration.Secrets)
+	run.Count(step.CountNotRead, int64(len(configuration.NotRead)))
 	slog.InfoContext(ctx, "configuration stored",
 		"clients", len(configuration.Clients), "identityProviders", len(configuration.IdentityProviders))
 	return run, nil
+}
+
+// keep fills in what could not be read as the export before read it.
+func (c *Configuration) keep(ctx context.Context, configuration *pool.Configuration) error {
+	key := backup.PoolKey(c.UserPoolID)
+	stored, err := c.Store.Table.Get(ctx, []backup.Key{key}, false)
+	if err != nil {
+		return fmt.Errorf("read the stored configuration of user pool %s: %w", c.UserPoolID, err)
+	}
+	item, there := stored[key]
+	if !there {
+		return nil
+	}
+	var before pool.Configuration
+	if err := item.Decode(&before); err != nil {
+		return err
+	}
+	configuration.Keep(&before)
+	return nil
 }
 
 // plan refuses an export that fits no execution. Cognito estimates how many

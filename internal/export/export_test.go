@@ -19,8 +19,10 @@ import (
 	"cognito-backup/internal/step/steptest"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	idptypes "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 )
 
 const poolID = "eu-west-1_Test"
@@ -272,6 +274,114 @@ func TestUnchangedPoolIsNotWritten(t *testing.T) {
 	w.mustExport(t)
 	if wrote := w.table.Writes - before; wrote != 1 {
 		t.Errorf("an export of an unchanged pool wrote %d items, want 1, the commit record", wrote)
+	}
+}
+
+// TestScanOrder changes users and memberships between exports, so that records
+// have older versions, over a table that scans each partition from its end.
+// A group's name has a space, which Cognito takes from nobody.
+func TestScanOrder(t *testing.T) {
+	w := newWorld()
+	w.table.Backwards = true
+	w.fill(40, "Power", "Power Users", "a!")
+	var points []string
+	var states []state
+	for i := range 6 {
+		for sub, user := range w.pool.users {
+			if user.Username[len(user.Username)-1] == byte('0'+i) {
+				user.Attributes = maps.Clone(user.Attributes)
+				user.Attributes["given_name"] = fmt.Sprint(i)
+				w.pool.users[sub] = user
+				for _, group := range []string{"Power", "Power Users"} {
+					if w.pool.members[group][sub] = !w.pool.members[group][sub]; !w.pool.members[group][sub] {
+						delete(w.pool.members[group], sub)
+					}
+				}
+			}
+		}
+		states = append(states, w.state())
+		points = append(points, w.mustExport(t))
+	}
+	for i, point := range points {
+		got, err := w.asOf(t.Context(), point)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := states[i].diff(got); d != "" {
+			t.Errorf("restore point %d of %d is no longer the pool as it was then:\n%s", i, len(points), d)
+		}
+	}
+}
+
+// TestMembersWithoutSub: a membership that cannot be recorded is no membership
+// less in the restore point, but a failure.
+func TestMembersWithoutSub(t *testing.T) {
+	w := newWorld()
+	w.fill(10, "a")
+	w.wrap = func(name string, s step.Step) step.Step {
+		if name == "ExportGroupMembers" {
+			for sub, user := range w.pool.users {
+				user.Attributes = maps.Clone(user.Attributes)
+				delete(user.Attributes, "sub")
+				w.pool.users[sub] = user
+			}
+		}
+		return s
+	}
+	if _, _, err := w.export(t.Context(), 5); err == nil || !strings.Contains(err.Error(), "sub") {
+		t.Errorf("the export of memberships without a sub ended with %v", err)
+	}
+}
+
+// TestConfigurationInParts: Cognito refuses parts of the configuration; users
+// are backed up all the same, and the backup keeps what had been read of them.
+func TestConfigurationInParts(t *testing.T) {
+	w := newWorld()
+	w.fill(10, "a")
+	stored := func() (c pool.Configuration) {
+		item := w.table.Items()[backup.PoolKey(poolID)]
+		if err := item.Decode(&c); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	w.mustExport(t)
+	if c := stored(); len(c.Clients) != 1 || len(c.NotRead) > 0 {
+		t.Fatalf("%d clients, not read: %q", len(c.Clients), c.NotRead)
+	}
+	for name, refusal := range map[string]error{
+		"unknown operation": &smithy.GenericAPIError{Code: "UnknownOperationException"},
+		"no answer":         &smithy.GenericAPIError{Code: "UnknownError"},
+		"a page of a proxy": &smithy.DeserializationError{Err: errors.New("invalid character '<'")},
+		"excluded by plan":  &idptypes.FeatureUnavailableInTierException{},
+	} {
+		w.pool.refuseParts = refusal
+		_, flow, err := w.export(t.Context(), 5)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		c := stored()
+		if want := []string{"MFA", "Clients", "IdentityProviders", "ResourceServers"}; !slices.Equal(c.NotRead, want) || flow.Run.Counts[step.CountNotRead] != 4 {
+			t.Errorf("%s: not read are %q, people are told of %d", name, c.NotRead, flow.Run.Counts[step.CountNotRead])
+		}
+		if len(c.Clients) != 1 || len(c.IdentityProviders) != 1 || c.MFA.MfaConfiguration != "OFF" {
+			t.Errorf("%s: the parts read before are gone: %+v", name, c)
+		}
+	}
+	before := w.table.Writes
+	w.mustExport(t)
+	if wrote := w.table.Writes - before; wrote != 1 {
+		t.Errorf("an export that met the same refusal wrote %d items, want 1, the commit record", wrote)
+	}
+	for name, failure := range map[string]error{
+		"throttled":          &idptypes.TooManyRequestsException{},
+		"error of Cognito":   &idptypes.InternalErrorException{},
+		"permission missing": &smithy.GenericAPIError{Code: "AccessDeniedException"},
+	} {
+		w.pool.refuseParts = failure
+		if _, _, err := w.export(t.Context(), 5); !errors.Is(err, failure) {
+			t.Errorf("%s: the export ended with %v", name, err)
+		}
 	}
 }
 

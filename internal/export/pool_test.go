@@ -33,6 +33,7 @@ type fakePool struct {
 	onCall      func(call int) // runs before each listing call
 	calls       int
 	latency     time.Duration // of a listing call
+	refuseParts error         // what reading parts of the configuration fails with
 }
 
 func newPool() *fakePool {
@@ -165,11 +166,11 @@ func (p *fakePool) DescribeUserPool(_ context.Context, in *idp.DescribeUserPoolI
 }
 
 func (p *fakePool) GetUserPoolMfaConfig(context.Context, *idp.GetUserPoolMfaConfigInput, ...func(*idp.Options)) (*idp.GetUserPoolMfaConfigOutput, error) {
-	return &idp.GetUserPoolMfaConfigOutput{MfaConfiguration: types.UserPoolMfaTypeOff}, nil
+	return &idp.GetUserPoolMfaConfigOutput{MfaConfiguration: types.UserPoolMfaTypeOff}, p.refuseParts
 }
 
 func (p *fakePool) ListUserPoolClients(context.Context, *idp.ListUserPoolClientsInput, ...func(*idp.Options)) (*idp.ListUserPoolClientsOutput, error) {
-	return &idp.ListUserPoolClientsOutput{UserPoolClients: []types.UserPoolClientDescription{{ClientId: aws.String("client")}}}, nil
+	return &idp.ListUserPoolClientsOutput{UserPoolClients: []types.UserPoolClientDescription{{ClientId: aws.String("client")}}}, p.refuseParts
 }
 
 func (p *fakePool) DescribeUserPoolClient(context.Context, *idp.DescribeUserPoolClientInput, ...func(*idp.Options)) (*idp.DescribeUserPoolClientOutput, error) {
@@ -177,7 +178,7 @@ func (p *fakePool) DescribeUserPoolClient(context.Context, *idp.DescribeUserPool
 }
 
 func (p *fakePool) ListIdentityProviders(context.Context, *idp.ListIdentityProvidersInput, ...func(*idp.Options)) (*idp.ListIdentityProvidersOutput, error) {
-	return &idp.ListIdentityProvidersOutput{Providers: []types.ProviderDescription{{ProviderName: aws.String("Google")}}}, nil
+	return &idp.ListIdentityProvidersOutput{Providers: []types.ProviderDescription{{ProviderName: aws.String("Google")}}}, p.refuseParts
 }
 
 func (p *fakePool) DescribeIdentityProvider(context.Context, *idp.DescribeIdentityProviderInput, ...func(*idp.Options)) (*idp.DescribeIdentityProviderOutput, error) {
@@ -186,5 +187,5 @@ func (p *fakePool) DescribeIdentityProvider(context.Context, *idp.DescribeIdenti
 }
 
 func (p *fakePool) ListResourceServers(context.Context, *idp.ListResourceServersInput, ...func(*idp.Options)) (*idp.ListResourceServersOutput, error) {
-	return &idp.ListResourceServersOutput{}, nil
+	return &idp.ListResourceServersOutput{}, p.refuseParts
 }

@@ -40,6 +40,7 @@ type Export struct {
 	Suspect   *Suspect // nil: trustworthy
 	Accepted  bool     // a person accepted a mass disappearance with this run
 	Secrets   int64    // of app clients and identity providers, which the backup leaves out
+	NotRead   int64    // parts of the pool's configuration that Cognito refused to give out
 }
 
 // massLoss is the share of groups or memberships whose disappearance is worth
@@ -149,6 +150,10 @@ func (e *Export) attention() []string {
 	if e.Throttled > manyThrottled {
 		items = append(items, fmt.Sprintf("Cognito refused %s for their rate. "+
 			"The quota is shared with your applications: consider a lower cognitoTps.", count(e.Throttled, "call")))
+	}
+	if e.NotRead > 0 {
+		items = append(items, fmt.Sprintf("Cognito refused to give out %s of the user pool's configuration. Users, groups and memberships are not concerned, "+
+			"and the backup keeps what an export before had read. The log of check-user-pool-config says what was refused and why.", count(e.NotRead, "part")))
 	}
 	if e.Accepted {
 		items = append(items, "The disappearance of many users was accepted with this run. Backups of them are kept for the retention, then removed.")

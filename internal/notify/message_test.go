@@ -67,7 +67,8 @@ func TestMessages(t *testing.T) {
 			e.First = true
 			e.Secrets = 3
 		}),
-		"export-throttled": export(func(e *Export) { e.Throttled = 400 }),
+		"export-throttled":      export(func(e *Export) { e.Throttled = 400 }),
+		"export-parts-not-read": export(func(e *Export) { e.NotRead = 2 }),
 		"export-groups-gone": export(func(e *Export) {
 			e.Groups, e.GroupsRemoved = 40, 65
 			e.Memberships, e.MembershipsRemoved = 4000, 5001

@@ -131,6 +131,7 @@ func (s *Step) exported(ctx context.Context, event *step.Event) (Message, error)
 		Throttled:          point.Throttled,
 		Accepted:           point.Accepted,
 		Secrets:            event.Run.Counts[step.CountSecrets],
+		NotRead:            event.Run.Counts[step.CountNotRead],
 	}
 	if point.Suspect {
 		e.Suspect = &Suspect{Missing: point.Gone}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -12,6 +13,8 @@ import (
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"golang.org/x/sync/errgroup"
+
+	"cognito-backup/internal/step"
 )
 
 // ConfigurationAPI is what reading a pool's configuration needs of Cognito.
@@ -39,7 +42,34 @@ type Configuration struct {
 	// Secrets is how many secrets of app clients and identity providers were left
 	// out.
 	Secrets int64 `json:"-"`
+	// NotRead names the parts that Cognito refused to give out: MFA, Clients,
+	// IdentityProviders, ResourceServers. They are empty, or as Keep found them.
+	NotRead []string `json:",omitempty"`
 }
+
+// Keep takes the parts that could not be read from a configuration read before.
+func (c *Configuration) Keep(before *Configuration) {
+	for _, part := range c.NotRead {
+		switch part {
+		case partMFA:
+			c.MFA = before.MFA
+		case partClients:
+			c.Clients = before.Clients
+		case partProviders:
+			c.IdentityProviders = before.IdentityProviders
+		case partServers:
+			c.ResourceServers = before.ResourceServers
+		}
+	}
+}
+
+// The parts of a configuration that have calls of their own.
+const (
+	partMFA       = "MFA"
+	partClients   = "Clients"
+	partProviders = "IdentityProviders"
+	partServers   = "ResourceServers"
+)
 
 // MFAConfiguration is what GetUserPoolMfaConfig returns.
 type MFAConfiguration struct {
@@ -56,7 +86,9 @@ var secretDetails = []string{"client_secret", "private_key"}
 
 // ReadConfiguration reads a pool's configuration and leaves out client secrets
 // and provider secrets, and what changes without anybody's doing. Lists are
-// sorted, so that the same configuration always reads the same.
+// sorted, so that the same configuration always reads the same. A part besides
+// the pool itself that Cognito refuses, and would refuse again, is noted in
+// NotRead: users and groups can be backed up all the same.
 func ReadConfiguration(ctx context.Context, api ConfigurationAPI, poolID string) (*Configuration, error) {
 	described, err := api.DescribeUserPool(ctx, &idp.DescribeUserPoolInput{UserPoolId: &poolID})
 	if missing := new(types.ResourceNotFoundException); errors.As(err, &missing) {
@@ -75,26 +107,48 @@ func ReadConfiguration(ctx context.Context, api ConfigurationAPI, poolID string)
 	})
 
 	// Side by side: their quotas are of their own, and an export waits for the sum.
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	var clientSecrets, providerSecrets int64
-	g.Go(func() (err error) {
-		c.MFA, err = readMFA(ctx, api, poolID)
-		return err
-	})
-	g.Go(func() (err error) {
-		c.Clients, clientSecrets, err = readClients(ctx, api, poolID)
-		return err
-	})
-	g.Go(func() (err error) {
-		c.IdentityProviders, providerSecrets, err = readProviders(ctx, api, poolID)
-		return err
-	})
-	g.Go(func() (err error) {
-		c.ResourceServers, err = readServers(ctx, api, poolID)
-		return err
-	})
+	parts := []struct {
+		name string
+		read func() error
+	}{
+		{partMFA, func() (err error) {
+			c.MFA, err = readMFA(gctx, api, poolID)
+			return err
+		}},
+		{partClients, func() (err error) {
+			c.Clients, clientSecrets, err = readClients(gctx, api, poolID)
+			return err
+		}},
+		{partProviders, func() (err error) {
+			c.IdentityProviders, providerSecrets, err = readProviders(gctx, api, poolID)
+			return err
+		}},
+		{partServers, func() (err error) {
+			c.ResourceServers, err = readServers(gctx, api, poolID)
+			return err
+		}},
+	}
+	refused := make([]error, len(parts))
+	for i, part := range parts {
+		g.Go(func() error {
+			err := part.read()
+			if Refused(err) {
+				refused[i] = err
+				return nil
+			}
+			return err
+		})
+	}
 	if err := g.Wait(); err != nil {
 		return nil, err
+	}
+	for i, part := range parts {
+		if refused[i] != nil {
+			slog.WarnContext(ctx, "part of the configuration not read", "part", part.name, step.LogError, refused[i].Error())
+			c.NotRead = append(c.NotRead, part.name)
+		}
 	}
 	c.Secrets = clientSecrets + providerSecrets
 	return c, nil

@@ -13,6 +13,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+	"github.com/aws/smithy-go"
+
+	"cognito-backup/internal/step"
 )
 
 // PageSize is the documented maximum of ListUsers, ListUsersInGroup and
@@ -81,4 +84,27 @@ func Region(poolID string) string {
 func IsTokenExpired(err error, token *string) bool {
 	invalid := new(types.InvalidParameterException)
 	return token != nil && errors.As(err, &invalid)
+}
+
+// noAnswer is the SDK's code of an answer that names no error.
+const noAnswer = "UnknownError"
+
+// Refused says that an endpoint refuses a call and will refuse it again: it
+// does not know the operation, or the pool's setting or plan excludes it. What
+// passes, such as throttling and errors of Cognito's own, is to be tried again;
+// a missing permission is the deployment's defect and must be seen.
+func Refused(err error) bool {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		unreadable := new(smithy.DeserializationError) // not Cognito's
+		return errors.As(err, &unreadable)
+	}
+	switch api.ErrorCode() {
+	case noAnswer:
+		return true
+	case "AccessDeniedException", "ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException", "InvalidClientTokenId", "MissingAuthenticationTokenException":
+		return false
+	}
+	transient := new(step.TransientError)
+	return api.ErrorFault() != smithy.FaultServer && !errors.As(step.Classify(err), &transient)
 }

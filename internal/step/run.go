@@ -66,6 +66,10 @@ type Run struct {
 // that the backup leaves out.
 const CountSecrets = "SecretsLeftOut"
 
+// CountNotRead is the count of parts of the pool's configuration that could not
+// be read.
+const CountNotRead = "ConfigurationPartsNotRead"
+
 // Count adds n to a count of the run.
 func (r *Run) Count(name string, n int64) {
 	if n == 0 {

@@ -17,6 +17,9 @@ import (
 type Table struct {
 	// PageSize is how many items a page of Scan holds; 100 when zero.
 	PageSize int
+	// Backwards lets Scan return each partition from its end: no order of a Scan
+	// is promised, other than that of a Query.
+	Backwards bool
 
 	mu     sync.Mutex
 	items  map[backup.Key]backup.Item
@@ -121,11 +124,20 @@ func (t *Table) Scan(ctx context.Context, segment backup.Segment, after *backup.
 	if size == 0 {
 		size = 100
 	}
-	keys := t.keys()
+	keys, order := t.keys(), compare
+	if t.Backwards {
+		order = func(a, b backup.Key) int {
+			if a.ID == b.ID {
+				return -compare(a, b)
+			}
+			return compare(a, b)
+		}
+		keys = slices.SortedFunc(slices.Values(keys), order)
+	}
 	at := 0
 	if after != nil {
 		var exact bool
-		if at, exact = slices.BinarySearchFunc(keys, *after, compare); exact {
+		if at, exact = slices.BinarySearchFunc(keys, *after, order); exact {
 			at++
 		}
 	}
