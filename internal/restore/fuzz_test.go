@@ -14,8 +14,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"cognito-backup/internal/step"
+	"cognito-backup/internal/step/steptest"
 )
 
 // FuzzInput: whatever a person starts the ImportWorkflow with is either
@@ -153,13 +157,18 @@ func FuzzUserList(f *testing.F) {
 	})
 }
 
-// oneMessage is a queue that holds one message.
+// oneMessage is a queue that brings one message once.
 type oneMessage struct {
-	body    string
-	deleted []string
+	body     string
+	received bool
+	deleted  []string
 }
 
 func (q *oneMessage) ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error) {
+	if q.received {
+		return &sqs.ReceiveMessageOutput{}, nil
+	}
+	q.received = true
 	return &sqs.ReceiveMessageOutput{Messages: []types.Message{{Body: &q.body, ReceiptHandle: aws.String("receipt")}}}, nil
 }
 
@@ -174,9 +183,21 @@ func (q *oneMessage) DeleteMessageBatch(_ context.Context, in *sqs.DeleteMessage
 	return &sqs.DeleteMessageBatchOutput{}, nil
 }
 
-// FuzzMessage: whatever somebody put into the queue is discarded, unless it
-// names this execution; and what it then names is one of the round's chunks
-// exactly, or no object is ever read for it.
+// readBucket is a bucket that knows what was read of it.
+type readBucket struct {
+	steptest.Bucket
+	read []string
+}
+
+func (b *readBucket) GetObject(ctx context.Context, in *s3.GetObjectInput, options ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+	b.read = append(b.read, *in.Key)
+	return b.Bucket.GetObject(ctx, in, options...)
+}
+
+// FuzzMessage: whatever somebody put into the queues, it is discarded unless it
+// names this execution; ImportUsers takes each chunk of the round once and reads
+// no other object for it, and UpdateUsers works on no other chunks than those
+// that have an import result and no result of its own.
 func FuzzMessage(f *testing.F) {
 	for _, body := range []string{
 		``, `{}`, `{"Execution":"mine","Chunk":"1/000001"}`, `{"Execution":"other","Chunk":"1/000001"}`,
@@ -186,6 +207,7 @@ func FuzzMessage(f *testing.F) {
 	} {
 		f.Add(body)
 	}
+	const chunks = 5
 	f.Fuzz(func(t *testing.T, body string) {
 		api := &oneMessage{body: body}
 		ours, err := (&Queue{API: api, URL: "queue"}).receive(t.Context(), "mine", batchLimit, 0)
@@ -200,11 +222,57 @@ func FuzzMessage(f *testing.F) {
 		} else if len(ours) > 0 || !slices.Equal(api.deleted, []string{"receipt"}) {
 			t.Fatalf("%q of somebody else became %+v, deleted %q", body, ours, api.deleted)
 		}
-		w := &importer{round: 1, total: 5}
-		for _, r := range ours {
-			if of := slices.Contains([]string{"1/000001", "1/000002", "1/000003", "1/000004", "1/000005"}, r.chunk); w.ofRound(r.chunk) != of {
-				t.Errorf("%q: a chunk of the round %t, taken for one %t", r.chunk, of, !of)
+
+		bucket := new(readBucket)
+		r := run{&step.Slice{
+			Event:   step.Event{Execution: "arn:aws:states:eu-west-1:123456789012:execution:CognitoBackup-ImportWorkflow:mine"},
+			Objects: &step.Objects{API: bucket, Bucket: "bucket"},
+		}}
+		put := func(key string, content any) {
+			if err := r.put(t.Context(), key, content); err != nil {
+				t.Fatal(err)
 			}
+		}
+		names := chunkNames(1, chunks)
+		for _, name := range append(chunkNames(2, 1), names...) {
+			put(r.chunkKey(name), chunk{})
+		}
+		put(r.planKey(), Plan{})
+		w := &importer{ImportUsers: &ImportUsers{NewUsers: &Queue{API: &oneMessage{body: body}, URL: "queue"}}, run: r, round: 1, total: chunks}
+		gathered := new(file)
+		if _, err := w.gather(t.Context(), gathered); err != nil {
+			t.Fatal(err)
+		}
+		var keys []string
+		for _, name := range names {
+			keys = append(keys, r.chunkKey(name))
+		}
+		slices.Sort(bucket.read)
+		if !slices.Equal(gathered.Chunks, names) || !slices.Equal(bucket.read, keys) {
+			t.Errorf("%q: the file takes %q and was read from %q", body, gathered.Chunks, bucket.read)
+		}
+
+		for _, name := range names[:3] {
+			put(r.importResultKey(name), importResult{})
+		}
+		put(r.updateResultKey(names[0]), updateResult{})
+		updates := &oneMessage{body: body}
+		u := &feed{updater: &updater{UpdateUsers: &UpdateUsers{Updates: &Queue{API: updates, URL: "queue"}}, run: r, round: 1, groups: new(groupCreator)},
+			total: chunks, receipts: map[string][]receipt{}, busy: map[string]bool{}}
+		if err := u.refill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		open := names[1:3]
+		if len(ours) > 0 && slices.Contains(open, ours[0].chunk) {
+			open = []string{ours[0].chunk}
+			if len(updates.deleted) > 0 {
+				t.Errorf("%q: the message is deleted before its chunk is done", body)
+			}
+		} else if len(updates.deleted) != 1 {
+			t.Errorf("%q: the message is not discarded", body)
+		}
+		if !slices.Equal(u.waiting, open) {
+			t.Errorf("%q: %q are to be updated, not %q", body, u.waiting, open)
 		}
 	})
 }

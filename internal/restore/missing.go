@@ -128,5 +128,6 @@ func (c *comparison) write(ctx context.Context, round int, choose func(person ui
 	if err != nil {
 		return 0, 0, err
 	}
-	return chunks, entries, b.flush(ctx)
+	err = b.flush(ctx) // counts the last chunk
+	return chunks, entries, err
 }

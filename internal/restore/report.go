@@ -228,16 +228,19 @@ func (w *reporter) people(ctx context.Context) error {
 	}
 	person := uint32(0)
 	err := w.eachChunk(ctx, w.census.round, w.frozen.Chunks, func(c *chunk) error {
+		if w.lines >= mappingPart && len(c.Entries) > 0 {
+			if err := errors.Join(w.storeMapping(ctx), w.beginMapping()); err != nil {
+				return err
+			}
+		}
 		for i := range c.Entries {
 			if err := w.person(person, &c.Entries[i]); err != nil {
 				return err
 			}
 			person++
 		}
-		if w.lines += len(c.Entries); w.lines < mappingPart {
-			return nil
-		}
-		return errors.Join(w.storeMapping(ctx), w.beginMapping())
+		w.lines += len(c.Entries)
+		return nil
 	})
 	if err != nil {
 		return err

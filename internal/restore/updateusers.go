@@ -333,8 +333,10 @@ func (u *updater) updateChunk(ctx context.Context, name string) (bool, error) {
 }
 
 // keepEvery is how often it is written down how far a chunk has come, so that
-// whoever follows a killed invocation does not begin the chunk again.
-const keepEvery = 2 * time.Second
+// whoever follows a killed invocation does not begin the chunk again: seldom
+// enough that the requests cost little next to the calls, which are idempotent
+// and may be made again.
+const keepEvery = 20 * time.Second
 
 // entries works on all entries of a chunk side by side until they are done or
 // the slice is used up, and leaves in p how far each has come.
