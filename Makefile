@@ -113,7 +113,12 @@ demo: setup ## export, disaster, restore in the other Region, proof: all on this
 	if [ -n "$(FROM)" ]; then \
 		pool=$$(.build/demo -from "$(FROM)" -print-pool-id); \
 		assembly=.build/cdk.out-$$pool; \
-		secondary=us-west-2; if [[ $$pool == us-west-2_* ]]; then secondary=us-east-1; fi; \
+		case $$pool in \
+			us-west-2_*) secondary=us-east-1;; \
+			us-gov-west-1_*) secondary=us-gov-east-1;; us-gov-*) secondary=us-gov-west-1;; \
+			cn-north-1_*) secondary=cn-northwest-1;; cn-*) secondary=cn-north-1;; \
+			*) secondary=us-west-2;; \
+		esac; \
 		$(MAKE) synth ASSEMBLY=$$assembly \
 			CONTEXT="$(CONTEXT) -c primaryUserPoolId=$$pool -c secondaryRegion=$$secondary"; \
 	else \

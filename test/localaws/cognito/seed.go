@@ -287,6 +287,10 @@ func ReadCLI(dir string) (*Seed, error) {
 		if err := json.Unmarshal(b, v); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		var rest struct{ NextToken, PaginationToken string }
+		if json.Unmarshal(b, &rest) == nil && rest.NextToken+rest.PaginationToken != "" {
+			return fmt.Errorf("%s ends with a token, so there is more than it holds: let the AWS CLI list without --max-items, --limit and --no-paginate", name)
+		}
 		return nil
 	}
 	optional := func(err error) error {
@@ -316,20 +320,47 @@ func ReadCLI(dir string) (*Seed, error) {
 	if err != nil {
 		return nil, err
 	}
+	members := map[string][]User{} // by group
 	for _, entry := range entries {
 		name, isJSON := strings.CutSuffix(entry.Name(), ".json")
 		if !isJSON {
 			continue
 		}
-		if err := seed.readCLIFile(name, func(v any) error { return read(entry.Name(), v) }); err != nil {
+		if err := seed.readCLIFile(name, func(v any) error { return read(entry.Name(), v) }, members); err != nil {
 			return nil, fmt.Errorf("read pool from %s: %w", filepath.Base(dir), err)
 		}
 	}
+	seed.addMembers(members)
 	return seed, nil
 }
 
+// addMembers puts users into groups. The AWS CLI lists one thing after the
+// other: users and groups that came meanwhile stand in the list of a group's
+// users alone.
+func (seed *Seed) addMembers(members map[string][]User) {
+	users, groups := map[string]bool{}, map[string]bool{}
+	for i := range seed.Users {
+		users[seed.Users[i].Username] = true
+	}
+	for i := range seed.Groups {
+		groups[seed.Groups[i].GroupName] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if !groups[name] {
+			seed.Groups = append(seed.Groups, Group{GroupName: name})
+		}
+		for _, u := range members[name] {
+			seed.Members[name] = append(seed.Members[name], u.Username)
+			if !users[u.Username] {
+				users[u.Username] = true
+				seed.Users = append(seed.Users, u)
+			}
+		}
+	}
+}
+
 // readCLIFile reads the files whose names say of what they are.
-func (seed *Seed) readCLIFile(name string, read func(any) error) error {
+func (seed *Seed) readCLIFile(name string, read func(any) error, members map[string][]User) error {
 	switch {
 	case name == "get-user-pool-mfa-config":
 		seed.MFA = &MFAConfig{}
@@ -343,9 +374,7 @@ func (seed *Seed) readCLIFile(name string, read func(any) error) error {
 		if err := read(&in); err != nil {
 			return err
 		}
-		for _, u := range in.Users {
-			seed.Members[group] = append(seed.Members[group], u.Username)
-		}
+		members[group] = in.Users
 	case strings.HasPrefix(name, "describe-user-pool-client-"):
 		var in clientOutput
 		if err := read(&in); err != nil {

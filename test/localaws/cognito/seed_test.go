@@ -3,6 +3,8 @@ package cognito
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +54,39 @@ func TestReadCLI(t *testing.T) {
 		t.Fatal(err)
 	}
 	compareSeeds(t, seed, again)
+}
+
+// TestReadCLIOfAPoolInUse: the lists were made one after the other, and one was
+// cut off.
+func TestReadCLIOfAPoolInUse(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"describe-user-pool.json":          `{"UserPool": {"Id": "us-east-1_Example01", "Name": "example"}}`,
+		"list-users.json":                  `{"Users": [{"Username": "early", "Enabled": true, "UserStatus": "CONFIRMED"}]}`,
+		"list-groups.json":                 `{"Groups": [{"GroupName": "a"}]}`,
+		"list-users-in-group-a.json":       `{"Users": [{"Username": "early"}, {"Username": "late", "Enabled": true, "UserStatus": "CONFIRMED"}]}`,
+		"list-users-in-group-late%2F.json": `{"Users": [{"Username": "late"}]}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seed, err := ReadCLI(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(seed.Users) != 2 || len(seed.Groups) != 2 || len(seed.Members["a"]) != 2 || len(seed.Members["late/"]) != 1 {
+		t.Errorf("read %+v", seed)
+	}
+	if _, err := New("us-east-1", nil).Seed(seed); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "list-users.json"), []byte(`{"Users": [], "NextToken": "eyJ"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadCLI(dir); err == nil || !strings.Contains(err.Error(), "list-users.json ends with a token") {
+		t.Errorf("a list that was cut off was read with %v", err)
+	}
 }
 
 // compareSeeds tells apart what two seeds hold, whatever its order.
