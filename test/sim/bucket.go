@@ -24,6 +24,19 @@ type Bucket struct {
 	mu      sync.Mutex
 	objects map[string][]byte
 	sorted  []string // keys in order; nil after a change of the set
+	made    Requests
+}
+
+// Requests are calls that S3 and SQS bill by their number.
+type Requests struct {
+	Writes    int // of S3: PUT and LIST, which cost the same
+	Reads     int // of S3: GET
+	Deletions int // of S3: free
+	Queue     int // of SQS: one for each 64 KB begun of a call
+}
+
+func (r Requests) minus(o Requests) Requests {
+	return Requests{r.Writes - o.Writes, r.Reads - o.Reads, r.Deletions - o.Deletions, r.Queue - o.Queue}
 }
 
 var _ step.ObjectsAPI = (*Bucket)(nil)
@@ -37,12 +50,20 @@ func (b *Bucket) Bytes(key string) []byte {
 	return b.objects[key]
 }
 
-// begin waits and returns with the lock held.
-func (b *Bucket) begin(ctx context.Context) error {
+// Requests are the calls that have reached the bucket.
+func (b *Bucket) Requests() Requests {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.made
+}
+
+// begin waits, counts the call and returns with the lock held.
+func (b *Bucket) begin(ctx context.Context, calls *int) error {
 	if err := reach(ctx, b.latency); err != nil {
 		return err
 	}
 	b.mu.Lock()
+	*calls++
 	return nil
 }
 
@@ -52,7 +73,7 @@ func (b *Bucket) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func
 	if err != nil {
 		return nil, err
 	}
-	if err := b.begin(ctx); err != nil {
+	if err := b.begin(ctx, &b.made.Writes); err != nil {
 		return nil, err
 	}
 	defer b.mu.Unlock()
@@ -73,7 +94,7 @@ func (b *Bucket) insert(key string) {
 
 // GetObject implements step.ObjectsAPI.
 func (b *Bucket) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
-	if err := b.begin(ctx); err != nil {
+	if err := b.begin(ctx, &b.made.Reads); err != nil {
 		return nil, err
 	}
 	defer b.mu.Unlock()
@@ -104,7 +125,7 @@ func (b *Bucket) page(prefix, after string) (keys []string, more bool) {
 
 // ListObjectsV2 implements step.ObjectsAPI.
 func (b *Bucket) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
-	if err := b.begin(ctx); err != nil {
+	if err := b.begin(ctx, &b.made.Writes); err != nil {
 		return nil, err
 	}
 	defer b.mu.Unlock()
@@ -128,7 +149,7 @@ func cmpOr(a, b *string) *string {
 
 // ListObjectVersions implements step.ObjectsAPI: each object has one version.
 func (b *Bucket) ListObjectVersions(ctx context.Context, in *s3.ListObjectVersionsInput, _ ...func(*s3.Options)) (*s3.ListObjectVersionsOutput, error) {
-	if err := b.begin(ctx); err != nil {
+	if err := b.begin(ctx, &b.made.Writes); err != nil {
 		return nil, err
 	}
 	defer b.mu.Unlock()
@@ -145,7 +166,7 @@ func (b *Bucket) ListObjectVersions(ctx context.Context, in *s3.ListObjectVersio
 
 // DeleteObjects implements step.ObjectsAPI.
 func (b *Bucket) DeleteObjects(ctx context.Context, in *s3.DeleteObjectsInput, _ ...func(*s3.Options)) (*s3.DeleteObjectsOutput, error) {
-	if err := b.begin(ctx); err != nil {
+	if err := b.begin(ctx, &b.made.Deletions); err != nil {
 		return nil, err
 	}
 	defer b.mu.Unlock()

@@ -72,6 +72,7 @@ type Cloud struct {
 	mu      sync.Mutex
 	faults  []error // of the testbed itself
 	spans   map[string]Span
+	queued  int // requests that SQS bills
 }
 
 // Span is from when to when calls of an operation reached Cognito and were
@@ -94,6 +95,24 @@ func (c *Cloud) Spans() map[string]Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.spans)
+}
+
+// requests are the calls so far that are billed by their number.
+func (c *Cloud) requests() Requests {
+	r := c.Bucket.Requests()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.Queue = c.queued
+	return r
+}
+
+// queuedBytes is how much of a call SQS bills as one.
+const queuedBytes = 64 << 10
+
+func (c *Cloud) billQueue(bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queued += max(1, (bytes+queuedBytes-1)/queuedBytes)
 }
 
 func (c *Cloud) carriedOut(operation string) {
@@ -124,6 +143,15 @@ func (c *Cloud) change(poolID, username string) error {
 		}
 		time.Sleep(time.Second)
 	}
+}
+
+// throttled is how many calls Cognito has turned away.
+func (c *Cloud) throttled() int {
+	n := 0
+	for _, count := range c.Cognito.Counts() {
+		n += count.Throttled
+	}
+	return n
 }
 
 // lose deletes a pool, as the disaster does that restores are for.
@@ -215,6 +243,9 @@ func (c *Cloud) Do(r *http.Request) (*http.Response, error) {
 		c.tell(operation, err)
 		if err == nil && m.SigningName == "cognito-idp" {
 			c.carriedOut(operation)
+		}
+		if m.SigningName == "sqs" {
+			c.billQueue(len(body))
 		}
 		return output, err
 	})

@@ -38,40 +38,49 @@ func (s Shape) String() string {
 func (s Shape) Seed(id string) *cognito.Seed {
 	seed := &cognito.Seed{Pool: cognito.UserPool{Id: id, Name: "simulated", AutoVerifiedAttributes: []string{"email"},
 		AdminCreateUserConfig: &cognito.AdminCreateUserConfig{AllowAdminCreateUserOnly: true}}}
-	created := cognito.Date{Time: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}
 	seed.Users = make([]cognito.User, s.Users)
 	for i := range seed.Users {
-		name := username(i)
-		seed.Users[i] = cognito.User{
-			Username: name, Enabled: true, UserStatus: cognito.Confirmed, UserCreateDate: created, UserLastModifiedDate: created,
-			Attributes: []cognito.Attribute{
-				{Name: "sub", Value: sub(i)},
-				{Name: "email", Value: name + "@example.com"},
-				{Name: "email_verified", Value: "true"},
-				{Name: "given_name", Value: fmt.Sprintf("Given %d", i%997)},
-				{Name: "family_name", Value: fmt.Sprintf("Family %d", i%9973)},
-				{Name: "locale", Value: "de-CH"},
-			},
-		}
+		seed.Users[i] = user(i)
 	}
 	if s.GroupsEach == 0 {
 		return seed
 	}
 	seed.Members = map[string][]string{}
 	for g := range groups {
-		name := fmt.Sprintf("group-%03d", g)
-		seed.Groups = append(seed.Groups, cognito.Group{GroupName: name, Description: "one of " + fmt.Sprint(groups), CreationDate: created, LastModifiedDate: created})
+		seed.Groups = append(seed.Groups, cognito.Group{GroupName: groupName(g), Description: "one of " + fmt.Sprint(groups), CreationDate: created, LastModifiedDate: created})
 	}
 	for i := range seed.Users {
 		for n := range s.GroupsEach {
-			group := seed.Groups[(i+n*groups/s.GroupsEach)%groups].GroupName
+			group := seed.Groups[s.group(i, n)].GroupName
 			seed.Members[group] = append(seed.Members[group], seed.Users[i].Username)
 		}
 	}
 	return seed
 }
 
+var created = cognito.Date{Time: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}
+
+func user(i int) cognito.User {
+	name := username(i)
+	return cognito.User{
+		Username: name, Enabled: true, UserStatus: cognito.Confirmed, UserCreateDate: created, UserLastModifiedDate: created,
+		Attributes: []cognito.Attribute{
+			{Name: "sub", Value: sub(i)},
+			{Name: "email", Value: name + "@example.com"},
+			{Name: "email_verified", Value: "true"},
+			{Name: "given_name", Value: fmt.Sprintf("Given %d", i%997)},
+			{Name: "family_name", Value: fmt.Sprintf("Family %d", i%9973)},
+			{Name: "locale", Value: "de-CH"},
+		},
+	}
+}
+
 func username(i int) string { return fmt.Sprintf("user-%08d", i) }
+
+func groupName(g int) string { return fmt.Sprintf("group-%03d", g) }
+
+// group is the n-th group that a user is in.
+func (s Shape) group(user, n int) int { return (user + n*groups/s.GroupsEach) % groups }
 
 // sub is a UUID that follows from the number; the digits of the subs are as
 // evenly spread as Cognito's.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"cognito-backup/internal/backup"
 	"cognito-backup/internal/export"
 )
 
@@ -122,5 +123,16 @@ func TestMembershipRate(t *testing.T) {
 	}
 	if o.Throttled > 0 {
 		t.Errorf("%d calls were throttled", o.Throttled)
+	}
+}
+
+// TestQuotaMaximum: at the CognitoTPS at which every quota is used up no call
+// is turned away; Run fails otherwise. What an application's own calls are
+// refused is not counted.
+func TestQuotaMaximum(t *testing.T) {
+	simulate(t, Case{Shape: Shape{Users: 4000, GroupsEach: 1}, TPS: 50, Shards: 16, CSVRate: 35, Latency: Typical()})
+	o := simulate(t, Case{Shape: Shape{Users: 6000, GroupsEach: 1}, TPS: 10, Latency: Typical(), ExportOnly: true, Repeat: true})
+	if o.Changed.Usage.Written[backup.KindUser] != 120 {
+		t.Errorf("%v records written for 60 changed users", o.Changed.Usage.Written)
 	}
 }

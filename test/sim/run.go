@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"cognito-backup/internal/pool"
 	"cognito-backup/internal/restore"
 	"cognito-backup/test/localaws/cognito"
 )
@@ -42,8 +43,9 @@ type Outcome struct {
 	Changed      *Repeated     `json:",omitempty"`
 	Restore      *Execution    `json:",omitempty"`
 	RestoreFloor time.Duration `json:",omitempty"`
+	RestoreUsage Usage
 	Verified     bool
-	Throttled    int
+	Throttled    int             // calls that the functions made
 	Calls        map[string]int  // that Cognito carried out, by operation
 	Spans        map[string]Span // when calls that Cognito carried out reached it, by operation
 	Wall         time.Duration   `json:"-"` // filled in by the caller
@@ -103,11 +105,13 @@ func (c Case) run(cloud *Cloud, definitions Definitions) (*Outcome, error) {
 		if o.Unchanged, err = c.again(cloud, definitions, d, "unchanged"); err != nil {
 			return nil, err
 		}
+		before := cloud.throttled()
 		for i := 0; i < c.Users; i += 100 {
 			if err := cloud.change(sourceID, username(i)); err != nil {
 				return nil, err
 			}
 		}
+		o.Throttled -= cloud.throttled() - before // the application's
 		if o.Changed, err = c.again(cloud, definitions, d, "changed"); err != nil {
 			return nil, err
 		}
@@ -119,9 +123,12 @@ func (c Case) run(cloud *Cloud, definitions Definitions) (*Outcome, error) {
 	}
 	for operation, n := range cloud.Cognito.Counts() {
 		o.Calls[operation] = n.Succeeded
-		o.Throttled += n.Throttled
 	}
+	o.Throttled += cloud.throttled()
 	o.Spans = cloud.Spans()
+	if o.Throttled > 0 && c.withinQuotas() {
+		return nil, fmt.Errorf("%d calls were throttled, though CognitoTPS %d is within the quotas", o.Throttled, c.TPS)
+	}
 	return o, nil
 }
 
@@ -143,11 +150,13 @@ func (c Case) restore(cloud *Cloud, definitions Definitions, d Deployment, o *Ou
 	if _, err := cloud.Cognito.Seed(empty); err != nil {
 		return err
 	}
+	cloud.Table.ResetUsage()
 	var err error
 	o.Restore, err = cloud.Execute(definitions, "ImportWorkflow", "import", fmt.Sprintf(`{"NewUserPoolId": %q}`, targetID), d)
 	if err != nil {
 		return err
 	}
+	o.RestoreUsage = cloud.Table.Usage()
 	var report restore.Report
 	if err := json.Unmarshal(cloud.Bucket.Bytes("reports/import/report.json"), &report); err != nil {
 		return fmt.Errorf("the import's report: %w", err)
@@ -156,5 +165,25 @@ func (c Case) restore(cloud *Cloud, definitions Definitions, d Deployment, o *Ou
 	if !report.Verified || report.Users.Restored != int64(c.Users) || report.Memberships.Restored != int64(c.Memberships()) {
 		return fmt.Errorf("not everything came back: users %+v, memberships %+v, problems %+v", report.Users, report.Memberships, report.Problems)
 	}
+	// The report is the product's own word.
+	restored, err := cloud.Cognito.Snapshot(targetID)
+	if err != nil {
+		return err
+	}
+	if err := c.Shape.holds(restored); err != nil {
+		return fmt.Errorf("what was restored is not what was lost: %w", err)
+	}
 	return nil
+}
+
+// withinQuotas says that no call of the functions is to be throttled. Quotas
+// that cannot be raised they keep by themselves; the others are at their
+// documented defaults, and CognitoTPS is to be no more.
+func (c Case) withinQuotas() bool {
+	for _, category := range []pool.Category{pool.UserRead, pool.UserCreation, pool.UserResourceRead} {
+		if float64(c.TPS) > pool.DefaultQuota(category) {
+			return false
+		}
+	}
+	return len(c.Quotas) == 0
 }

@@ -246,6 +246,7 @@ type Execution struct {
 	Events         int
 	LargestPayload int               // bytes
 	Billed         map[string]Billed // by function
+	Requests       Requests
 }
 
 // Execute runs a workflow from beginning to end.
@@ -271,6 +272,7 @@ func (c *Cloud) Execute(definitions Definitions, workflow, name, input string, d
 		ended[p.State] = p.At
 	})
 	defer stop()
+	before := c.requests()
 	execution, err := states.Start(arn, name, input)
 	if err != nil {
 		return nil, err
@@ -283,7 +285,7 @@ func (c *Cloud) Execute(definitions Definitions, workflow, name, input string, d
 		return nil, fmt.Errorf("%s ended as %s: %s: %s", workflow, result.Status, result.Error, result.Cause)
 	}
 	observed, _ := states.Observe(execution)
-	e := &Execution{Name: name, Duration: result.Stop.Sub(result.Start), Phases: map[string]time.Duration{}, Events: observed.Total, LargestPayload: observed.LargestPayload, Billed: f.billed}
+	e := &Execution{Name: name, Duration: result.Stop.Sub(result.Start), Phases: map[string]time.Duration{}, Events: observed.Total, LargestPayload: observed.LargestPayload, Billed: f.billed, Requests: c.requests().minus(before)}
 	for _, n := range observed.Entered {
 		e.Transitions += n
 	}
