@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -15,7 +14,8 @@ import (
 )
 
 // Public on-demand prices of us-east-1 in US dollars, 2026.
-// Source: the pricing pages of DynamoDB, Lambda (arm64) and Step Functions.
+// Source: the pricing pages of DynamoDB, Lambda (arm64), Step Functions, S3
+// (Standard) and SQS (standard queues).
 const (
 	perWriteUnit   = 0.625e-6 // replicated or not
 	perReadUnit    = 0.125e-6
@@ -23,11 +23,15 @@ const (
 	perGBSecond    = 0.0000133334
 	perRequest     = 0.20e-6
 	perTransition  = 0.025e-3
+	perObjectWrite = 0.005e-3 // PUT and LIST; DELETE is free
+	perObjectRead  = 0.0004e-3
+	perQueueCall   = 0.40e-6
 	perItem        = 100 // bytes that DynamoDB's storage counts beside each item's own
 	regions        = 2
 	exportsAMonth  = 30
 	retentionDays  = 35 // the default
 	megabytesPerGB = 1024
+	readUnit       = 4096 // bytes that a strongly consistent read gets for one unit
 )
 
 // memory is what the templates in an assembly give the functions, in MB by name.
@@ -53,93 +57,123 @@ func memory(assembly string) (map[string]float64, error) {
 	return sizes, nil
 }
 
-// The exports that follow the first: of the pool as it was, and after one user
-// in a hundred has changed.
+// The exports: the first, one of the pool as it was, and one after one user in
+// a hundred has changed.
 const (
+	first     = "first export"
 	unchanged = "unchanged"
 	changed   = "1 % changed"
 )
 
-// cost measures what a first, an unchanged and a changed export write and read,
-// and what a month of daily exports costs.
-func cost(ctx context.Context, o *options) ([]row, error) {
-	var cases []sim.Case
-	for _, users := range []int{10_000, 100_000, 500_000, 1_000_000} {
-		cases = append(cases, sim.Case{Shape: sim.Shape{Users: users, GroupsEach: 1}, TPS: 10, Shards: 1, Latency: sim.Typical(), ExportOnly: true, Repeat: true})
+// Kinds of rows of cost, in the order of the table.
+const (
+	ofWrites = iota
+	ofMonths
+	ofRuns
+)
+
+const (
+	costOfRestore = "cost per restore"
+	costOfExport  = "cost per export, without DynamoDB"
+)
+
+// costCells measure what a first, an unchanged and a changed export write and
+// read, and what a month of daily exports costs.
+func costCells(sizes []int) []cell {
+	var cells []cell
+	for _, users := range sizes {
+		cells = append(cells, costCell(sim.Case{Shape: sim.Shape{Users: users, GroupsEach: 1}, TPS: 10, Shards: 1, Latency: sim.Typical(), ExportOnly: true, Repeat: true}))
 	}
-	all, err := outcomes(ctx, o, "cost", cases)
-	if err != nil {
-		return nil, err
-	}
-	sizes, err := memory("cdk.out")
-	if err != nil {
-		return nil, err
-	}
-	var writes, months, lambdas []row
-	for _, o := range all {
-		name := fmt.Sprintf("%s users, one group each", number(o.Users))
-		for _, e := range []struct {
-			label string
-			usage sim.Usage
-			bound string
-		}{
-			{"first export", o.ExportUsage, fmt.Sprintf("%s records", number(o.Users+o.Memberships()+o.Groups()+1))},
-			{unchanged, o.Unchanged.Usage, "0 records"},
-			{changed, o.Changed.Usage, fmt.Sprintf("%s records, each with its older version", number(o.Users/100))},
-		} {
-			records := int64(0)
-			for _, kind := range []backup.Kind{backup.KindUser, backup.KindGroup, backup.KindMembership, backup.KindPool} {
-				records += e.usage.Written[kind]
-			}
-			all := o.Users + o.Memberships() + o.Groups() + 1
-			wanted, target := all, "≤ 1"
-			switch e.label {
-			case unchanged:
-				wanted, target = 0, "≤ 0"
-			case changed:
-				wanted = 2 * o.Users / 100
-			}
-			quotient := ratio(float64(records), float64(cmp.Or(wanted, all)))
-			writes = append(writes, row{What: "record writes", Case: name + ", " + e.label, Bound: e.bound, Ratio: quotient, Target: target,
-				Measured: fmt.Sprintf("%s; %s write units in each Region, %s read units", number(records), number(int64(e.usage.WriteUnits)), number(int64(e.usage.ReadUnits)))})
-		}
-		requests := func(u sim.Usage, removed float64) float64 {
-			return exportsAMonth * ((u.WriteUnits+removed)*perWriteUnit*regions + u.ReadUnits*perReadUnit)
-		}
-		stored := func(items, bytes float64) float64 {
-			return (bytes + items*perItem) / (1 << 30) * perGBMonth * regions
-		}
-		was, is := o.Unchanged.Usage, o.Changed.Usage
-		older := float64(is.Items - was.Items) // versions a day; once the retention has passed as many are removed
-		changing := requests(is, older)
-		keeping := stored(float64(was.Items)+retentionDays*older, float64(was.Bytes)+retentionDays*float64(is.Bytes-was.Bytes))
-		published := ""
-		if o.Users == 500_000 {
-			published = "$86"
-		}
-		months = append(months,
-			row{What: "DynamoDB a month, daily, 2 Regions", Case: name + fmt.Sprintf(", %s each day, %d days kept", changed, retentionDays), Retired: published,
-				Measured: fmt.Sprintf("$%.2f (requests $%.2f, storage and recovery $%.2f)", changing+keeping, changing, keeping)},
-			row{What: "DynamoDB a month, daily, 2 Regions", Case: name + ", " + unchanged,
-				Measured: fmt.Sprintf("$%.2f", requests(was, 0)+stored(float64(was.Items), float64(was.Bytes)))})
-		lambdas = append(lambdas, perRun("export", name+", "+changed+", CognitoTPS 10", o.Changed.Execution, sizes))
-	}
-	return slices.Concat(writes, months, lambdas), nil
+	return cells
 }
 
-// perRun is what Lambda and Step Functions bill for an execution; the time that
-// processors take is not simulated.
-func perRun(what, name string, e *sim.Execution, sizes map[string]float64) row {
+func costCell(c sim.Case) cell {
+	name := fmt.Sprintf("%s users, one group each", number(c.Users))
+	records := c.Users + c.Memberships() + c.Groups() + 1
+	all := cell{name: "record writes, " + name, users: c.Users, simulation: c}
+	for _, e := range []struct {
+		label, target, bound string
+		wanted               int // records
+		usage                func(*outcome) *sim.Usage
+	}{
+		{first, allTarget, fmt.Sprintf("%s records", number(records)), records, func(o *outcome) *sim.Usage { return &o.ExportUsage }},
+		{unchanged, noneTarget, "0 records", 0, func(o *outcome) *sim.Usage { return &o.Unchanged.Usage }},
+		{changed, allTarget, fmt.Sprintf("%s records, each with its older version", number(c.Users/100)), 2 * c.Users / 100, func(o *outcome) *sim.Usage { return &o.Changed.Usage }},
+	} {
+		all.rows = append(all.rows, planned{order: ofWrites, row: row{What: "record writes", Case: name + ", " + e.label, Target: e.target}, found: func(o *outcome) found {
+			u, written := e.usage(o), int64(0)
+			for _, kind := range []backup.Kind{backup.KindUser, backup.KindGroup, backup.KindMembership, backup.KindPool} {
+				written += u.Written[kind]
+			}
+			return found{bound: e.bound, ratio: ratio(float64(written), float64(cmp.Or(e.wanted, records))),
+				measured: fmt.Sprintf("%s; %s write units in each Region, %s read units", number(written), number(int64(u.WriteUnits)), number(int64(u.ReadUnits)))}
+		}})
+	}
+	const month = "DynamoDB a month, daily, 2 Regions"
+	published := ""
+	if c.Users == 500_000 {
+		published = "$86"
+	}
+	all.rows = append(all.rows,
+		planned{order: ofMonths, row: row{What: month, Case: name + fmt.Sprintf(", %s each day, %d days kept", changed, retentionDays), Retired: published}, found: func(o *outcome) found {
+			requests, storage := months(&o.Unchanged.Usage, &o.Changed.Usage)
+			return found{measured: fmt.Sprintf("$%.2f (requests $%.2f, storage and recovery $%.2f)", requests+storage, requests, storage)}
+		}},
+		planned{order: ofMonths, row: row{What: month, Case: name + ", " + unchanged}, found: func(o *outcome) found {
+			requests, storage := months(&o.Unchanged.Usage, &o.Unchanged.Usage)
+			return found{measured: fmt.Sprintf("$%.2f", requests+storage)}
+		}},
+		planned{order: ofRuns, row: row{What: costOfExport, Case: name + ", " + changed + ", CognitoTPS 10"}, found: func(o *outcome) found {
+			run := billed(o.Changed.Execution, o.memory, nil)
+			return found{measured: fmt.Sprintf("%s; $%.2f a month", run, exportsAMonth*run.dollars)}
+		}})
+	return all
+}
+
+// months is what DynamoDB bills for a month of daily exports, each like the one
+// that found the table as it was and left it as it is, once the retention has
+// passed: as many versions are removed each day as are added, and every export
+// reads those that are kept, but for the ones of the day itself, which it has
+// read already.
+func months(was, is *sim.Usage) (requests, storage float64) {
+	older, olderBytes := float64(is.Items-was.Items), float64(is.Bytes-was.Bytes) // a day
+	reads := is.ReadUnits + (retentionDays-1)*olderBytes/readUnit
+	requests = exportsAMonth * ((is.WriteUnits+older)*perWriteUnit*regions + reads*perReadUnit)
+	items, bytes := float64(was.Items)+retentionDays*older, float64(was.Bytes)+retentionDays*olderBytes
+	return requests, (bytes + items*perItem) / (1 << 30) * perGBMonth * regions
+}
+
+// bill is what AWS bills for one execution.
+type bill struct {
+	dollars float64
+	parts   []string
+}
+
+func (b bill) String() string {
+	return fmt.Sprintf("$%.4f (%s)", b.dollars, strings.Join(b.parts, "; "))
+}
+
+func (b *bill) add(service string, dollars float64, format string, args ...any) {
+	b.dollars += dollars
+	b.parts = append(b.parts, fmt.Sprintf("%s $%.4f: ", service, dollars)+fmt.Sprintf(format, args...))
+}
+
+// billed is the bill of an execution. The time that processors take is not
+// simulated; the table's part is left out without its usage.
+func billed(e *sim.Execution, memory map[string]float64, u *sim.Usage) bill {
 	gbSeconds, requests := 0.0, 0
 	for _, function := range slices.Sorted(maps.Keys(e.Billed)) {
-		gbSeconds += e.Billed[function].Duration.Seconds() * sizes[function] / megabytesPerGB
+		gbSeconds += e.Billed[function].Duration.Seconds() * memory[function] / megabytesPerGB
 		requests += e.Billed[function].Invocations
 	}
-	dollars := gbSeconds*perGBSecond + float64(requests)*perRequest + float64(e.Transitions)*perTransition
-	month := ""
-	if what == "export" {
-		month = fmt.Sprintf("; $%.2f a month", exportsAMonth*dollars)
+	var b bill
+	b.add("Lambda", gbSeconds*perGBSecond+float64(requests)*perRequest, "%s GB-s, %s requests", number(int64(math.Round(gbSeconds))), number(requests))
+	b.add("Step Functions", float64(e.Transitions)*perTransition, "%s transitions", number(e.Transitions))
+	r := e.Requests
+	b.add("S3", float64(r.Writes)*perObjectWrite+float64(r.Reads)*perObjectRead, "%s PUT and LIST, %s GET", number(r.Writes), number(r.Reads))
+	b.add("SQS", float64(r.Queue)*perQueueCall, "%s requests", number(r.Queue))
+	if u != nil {
+		b.add("DynamoDB", u.WriteUnits*perWriteUnit*regions+u.ReadUnits*perReadUnit, "%s write units in each Region, %s read units", number(int64(u.WriteUnits)), number(int64(u.ReadUnits)))
 	}
-	return row{What: "Lambda and Step Functions per " + what, Case: name,
-		Measured: fmt.Sprintf("$%.4f (%s GB-s, %s requests, %s transitions)%s", dollars, number(int64(math.Round(gbSeconds))), number(requests), number(e.Transitions), month)}
+	return b
 }

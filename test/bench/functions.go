@@ -1,20 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"cognito-backup/internal/step"
-	"cognito-backup/test/figures"
 	"cognito-backup/test/localaws"
 	"cognito-backup/test/localaws/cloudformation"
 	"cognito-backup/test/localaws/cognito"
@@ -34,17 +31,17 @@ type functionRun struct {
 }
 
 // functionsAt runs export, export and import of a pool of the given shape on
-// the testbed with the real functions as processes, without quotas, and says
-// what each needed. The table is the one of this package.
-func functionsAt(ctx context.Context, shape sim.Shape, assembly, source string) ([]functionRun, error) {
+// the testbed with the real functions as processes, without quotas, and tells
+// after each what its functions needed. The table is the one of this package.
+func functionsAt(ctx context.Context, shape sim.Shape, assembly, source string, workflows []string, tell func([]functionRun) error) error {
 	table, err := startTable()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer table.close()
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.RemoveAll(dir)
 	environment := func(handler string) map[string]string {
@@ -63,11 +60,11 @@ func functionsAt(ctx context.Context, shape sim.Shape, assembly, source string) 
 		cloudformation.DisableSchedules(template)
 		return nil
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	bed, err := localaws.Start(ctx, localaws.Options{Assembly: dir, Source: source, Factor: 1})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer bed.Close()
 	var primary, secondary, poolID string
@@ -93,25 +90,27 @@ func functionsAt(ctx context.Context, shape sim.Shape, assembly, source string) 
 		}
 	}
 	if _, err := bed.Cognito(primary).Seed(pool); err != nil {
-		return nil, err
-	}
-	if err := bed.Deploy(ctx); err != nil {
-		return nil, err
-	}
-	r := &runner{bed: bed}
-	err = r.all(ctx, shape, primary, secondary)
-	return r.functions, err
-}
-
-// all runs the workflows one after the other.
-func (r *runner) all(ctx context.Context, shape sim.Shape, primary, secondary string) error {
-	if err := r.run(ctx, primary, "-Primary", "ExportWorkflow", "first export", "{}"); err != nil {
 		return err
 	}
-	if shape.Users <= 100_000 { // a second hour would show nothing new
-		if err := r.run(ctx, primary, "-Primary", "ExportWorkflow", "unchanged", "{}"); err != nil {
+	if err := bed.Deploy(ctx); err != nil {
+		return err
+	}
+	r := &runner{bed: bed, tell: tell}
+	return r.all(ctx, workflows, primary, secondary)
+}
+
+// all runs the workflows one after the other. The others need the first export.
+func (r *runner) all(ctx context.Context, workflows []string, primary, secondary string) error {
+	if err := r.run(ctx, primary, "-Primary", "ExportWorkflow", first, "{}"); err != nil {
+		return err
+	}
+	if slices.Contains(workflows, unchanged) {
+		if err := r.run(ctx, primary, "-Primary", "ExportWorkflow", unchanged, "{}"); err != nil {
 			return err
 		}
+	}
+	if !slices.Contains(workflows, imported) {
+		return violations(r.bed)
 	}
 	target, err := r.bed.Cognito(secondary).Seed(sim.Shape{}.Seed(secondary + "_Target"))
 	if err != nil {
@@ -121,7 +120,7 @@ func (r *runner) all(ctx context.Context, shape sim.Shape, primary, secondary st
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.run(ctx, secondary, "-Secondary", "ImportWorkflow", "import", string(input)), violations(r.bed))
+	return errors.Join(r.run(ctx, secondary, "-Secondary", "ImportWorkflow", imported, string(input)), violations(r.bed))
 }
 
 func violations(bed *localaws.Bed) error {
@@ -133,9 +132,9 @@ func violations(bed *localaws.Bed) error {
 }
 
 type runner struct {
-	bed       *localaws.Bed
-	seen      int // invocations that belong to workflows before
-	functions []functionRun
+	bed  *localaws.Bed
+	seen int // invocations that belong to workflows before
+	tell func([]functionRun) error
 }
 
 func (r *runner) run(ctx context.Context, region, stack, workflow, label, input string) error {
@@ -155,25 +154,25 @@ func (r *runner) run(ctx context.Context, region, stack, workflow, label, input 
 	for _, f := range r.bed.Lambda().Functions() {
 		binaries[f.Name] = localawsFunction{f.Binary, f.MemoryMB}
 	}
-	at, before := map[string]int{}, len(r.functions)
+	at, functions := map[string]int{}, []functionRun(nil)
 	all := r.bed.Lambda().Invocations()
 	for _, i := range all[r.seen:] {
 		name := strings.TrimPrefix(i.Function, prefix+"-")
 		if _, known := at[name]; !known {
-			at[name] = len(r.functions)
+			at[name] = len(functions)
 			b := binaries[i.Function]
 			size := int64(0)
 			if info, err := os.Stat(b.path); err == nil {
 				size = info.Size()
 			}
-			r.functions = append(r.functions, functionRun{Workflow: label, Function: name, Binary: size, MemoryMB: b.memory})
+			functions = append(functions, functionRun{Workflow: label, Function: name, Binary: size, MemoryMB: b.memory})
 		}
-		f := &r.functions[at[name]]
+		f := &functions[at[name]]
 		f.PeakRSS = max(f.PeakRSS, i.PeakRSS)
 		f.Init = max(f.Init, i.Init)
 		f.Duration += i.Duration
 	}
-	for _, f := range r.functions[before:] {
+	for _, f := range functions {
 		fmt.Fprintf(os.Stderr, "%s: %s %.1f MiB, %s\n", label, f.Function, float64(f.PeakRSS)/(1<<20), f.Duration.Round(time.Millisecond))
 	}
 	r.seen = len(all)
@@ -181,7 +180,7 @@ func (r *runner) run(ctx context.Context, region, stack, workflow, label, input 
 	if err := json.Unmarshal([]byte(done.Output), &run); err != nil {
 		return err
 	}
-	return nil
+	return r.tell(functions)
 }
 
 type localawsFunction struct {
@@ -190,72 +189,176 @@ type localawsFunction struct {
 }
 
 // memoryTarget is what every step is to stay below up to a million users with
-// one group each, which are manyRecords; clean-up may grow by 16 bytes for each
-// record beyond.
+// one group each, which are manyRecords; clean-up may grow by bytesPerRecord for
+// each record beyond.
 const (
-	memoryTarget = 128 << 20
-	manyRecords  = 2_000_000
+	memoryTarget   = 128 << 20
+	manyRecords    = 2_000_000
+	bytesPerRecord = 16
 )
 
-// functions measures the real functions as processes.
-func functions(ctx context.Context, o *options) ([]row, error) {
-	var peaks, starts []row
-	cold := map[string]functionRun{}
-	for _, users := range o.processes {
-		shape := sim.Shape{Users: users, GroupsEach: 1}
-		all, err := functionsAt(ctx, shape, "cdk.out", ".")
-		if err != nil && ctx.Err() != nil && len(all) > 0 {
-			fmt.Fprintf(os.Stderr, "%s: ended before all of it was measured: %v\n", shape, err)
-		} else if err != nil {
-			return nil, fmt.Errorf("%s: %w", shape, err)
-		}
-		for _, f := range all {
-			limit, of := float64(memoryTarget), ""
-			if beyond := shape.Users + shape.Memberships() - manyRecords; f.Function == "clean-up-backup-table" && beyond > 0 {
-				limit += 16 * float64(beyond)
-				of = fmt.Sprintf(" with 16 bytes a record beyond %s", number(manyRecords))
-			}
-			peaks = append(peaks, row{What: "peak memory: " + f.Function, Case: fmt.Sprintf("%s users, one group each, %s, busy %s", number(users), f.Workflow, took(f.Duration)),
-				Measured: fmt.Sprintf("%.1f MiB", float64(f.PeakRSS)/(1<<20)), Bound: fmt.Sprintf("%.1f MiB%s (has %d)", limit/(1<<20), of, f.MemoryMB),
-				Ratio: ratio(float64(f.PeakRSS), limit), Target: "≤ 1.00"})
-			if f.Init > cold[f.Function].Init {
-				cold[f.Function] = f
-			}
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(cold)) {
-		starts = append(starts, row{What: "cold start on this machine: " + name, Case: fmt.Sprintf("binary of %.1f MB", float64(cold[name].Binary)/1e6),
-			Measured: fmt.Sprintf("%d ms", cold[name].Init.Milliseconds())})
-	}
-	others, err := otherSizes(o.processes)
-	if err != nil {
-		return nil, err
-	}
-	peaks = append(others, peaks...)
-	for _, users := range []int{10_000, 100_000, 1_000_000} {
-		if !slices.ContainsFunc(peaks, func(r row) bool { return strings.HasPrefix(r.Case, number(users)+" users") }) {
-			o.left = append(o.left, "memory of the functions for "+number(users)+" users")
-		}
-	}
-	slices.SortStableFunc(peaks, func(a, b row) int {
-		return cmp.Or(strings.Compare(a.What, b.What), cmp.Compare(strings.Index(a.Case, " "), strings.Index(b.Case, " "))) // smaller pools first
-	})
-	return append(peaks, starts...), nil
+// The import follows the exports.
+const imported = "import"
+
+// functionsOf are the functions that a workflow runs on a pool with groups.
+var functionsOf = map[string][]string{
+	first:     exporting,
+	unchanged: exporting,
+	imported:  {"check-new-user-pool", "check-state-machine", "import-users", "scan-table", "send-message", "update-users", "verify-import"},
 }
 
-// dated is the date in an origin.
-var dated = regexp.MustCompile(`\d{4}-\d\d-\d\d`)
+var exporting = []string{"check-state-machine", "check-user-pool-config", cleanUp, "export-group-members", "export-users", "list-groups", "send-message"}
 
-// otherSizes are the rows of sizes that are not measured now and were before,
-// on this machine and of this commit.
-func otherSizes(now []int) ([]row, error) {
-	before := measured{Part: "functions"}
-	if err := load(&before); err != nil || dated.ReplaceAllString(before.Origin, "") != dated.ReplaceAllString(figures.Origin(), "") {
-		return nil, err
+// cleanUp is the function whose memory may grow with the table.
+const cleanUp = "clean-up-backup-table"
+
+// How clean-up's memory grows shows between pools of these sizes.
+var growthFrom, growthTo = sim.Shape{Users: 100_000, GroupsEach: 1}, sim.Shape{Users: 1_000_000, GroupsEach: 1}
+
+// functionCells measure the real functions as processes.
+func functionCells(sizes []int) []cell {
+	all := slices.Compact(slices.Sorted(func(yield func(string) bool) {
+		for _, functions := range functionsOf {
+			for _, f := range functions {
+				if !yield(f) {
+					return
+				}
+			}
+		}
+	}))
+	var cells []cell
+	for i, users := range sizes {
+		c := cell{name: number(users) + " users", users: users}
+		for order, function := range all {
+			for _, workflow := range []string{first, unchanged, imported} {
+				if slices.Contains(functionsOf[workflow], function) {
+					c.rows = append(c.rows, planned{order: order, workflow: workflow, row: peak(users, function, workflow)})
+				}
+			}
+		}
+		if users == growthFrom.Users || users == growthTo.Users {
+			for _, workflow := range []string{first, unchanged} {
+				c.rows = append(c.rows, planned{order: len(all), workflow: workflow, row: growth(workflow)})
+			}
+		}
+		if i == 0 { // of whichever pool
+			for _, function := range all {
+				c.rows = append(c.rows, planned{order: len(all) + 1, row: row{What: coldStart + function, Case: "on this machine"}})
+			}
+		}
+		cells = append(cells, c)
 	}
-	return slices.DeleteFunc(before.Rows, func(r row) bool {
-		return !strings.HasPrefix(r.What, "peak memory") || slices.ContainsFunc(now, func(users int) bool {
-			return strings.HasPrefix(r.Case, number(users)+" users")
-		})
-	}), nil
+	return cells
+}
+
+const coldStart = "cold start: "
+
+func peak(users int, function, workflow string) row {
+	return row{What: "peak memory: " + function, Case: fmt.Sprintf("%s users, one group each, %s", number(users), workflow), Target: limitTarget}
+}
+
+func growth(workflow string) row {
+	return row{What: cleanUp + ": bytes per record", Case: fmt.Sprintf("from %s to %s users, one group each, %s", number(growthFrom.Users), number(growthTo.Users), workflow)}
+}
+
+// lacking are expressions for the workflows that missing rows are of; none if
+// they are of all.
+func lacking(missing []planned) []string {
+	var all []string
+	for _, workflow := range []string{first, unchanged, imported} {
+		if slices.ContainsFunc(missing, func(p planned) bool { return p.workflow == workflow || p.workflow == "" }) {
+			all = append(all, ", "+workflow)
+		}
+	}
+	if len(all) == len(functionsOf) {
+		return nil
+	}
+	return all
+}
+
+// functions measures the real functions as processes. What a workflow showed is
+// kept as soon as it has ended.
+func functions(ctx context.Context, b *bench, cells []cell) error {
+	cold := map[string]functionRun{}
+	for _, c := range cells {
+		shape := sim.Shape{Users: c.users, GroupsEach: 1}
+		var workflows []string
+		for _, workflow := range []string{first, unchanged, imported} {
+			if slices.ContainsFunc(c.wanted, func(p planned) bool { return p.workflow == workflow || p.workflow == "" }) {
+				workflows = append(workflows, workflow)
+			}
+		}
+		if err := functionsAt(ctx, shape, "cdk.out", ".", workflows, func(all []functionRun) error {
+			var rows []row
+			for _, f := range all {
+				rows = append(rows, f.row(shape))
+				if f.Init > cold[f.Function].Init {
+					cold[f.Function] = f
+				}
+			}
+			for _, name := range slices.Sorted(maps.Keys(cold)) {
+				rows = append(rows, row{What: coldStart + name, Case: "on this machine",
+					Measured: fmt.Sprintf("%d ms, binary of %.1f MB", cold[name].Init.Milliseconds(), float64(cold[name].Binary)/1e6)})
+			}
+			return errors.Join(b.put(rows...), b.putGrowth())
+		}); err != nil {
+			return fmt.Errorf("%s: %w", shape, err)
+		}
+	}
+	return nil
+}
+
+// row is what a function needed in a workflow.
+func (f *functionRun) row(shape sim.Shape) row {
+	r := peak(shape.Users, f.Function, f.Workflow)
+	limit, of := float64(memoryTarget), ""
+	if beyond := shape.Users + shape.Memberships() - manyRecords; f.Function == cleanUp && beyond > 0 {
+		limit += bytesPerRecord * float64(beyond)
+		of = fmt.Sprintf(" with %d bytes a record beyond %s", bytesPerRecord, number(manyRecords))
+	}
+	r.Measured = fmt.Sprintf("%.1f MiB, busy %s", float64(f.PeakRSS)/(1<<20), took(f.Duration))
+	r.Bound = fmt.Sprintf("%.1f MiB%s (has %d)", limit/(1<<20), of, f.MemoryMB)
+	r.Ratio = ratio(float64(f.PeakRSS), limit)
+	return r
+}
+
+// putGrowth puts what clean-up needs for each record more, of the workflows of
+// which both pools were measured now, or on the same machine and of the same
+// commit.
+func (b *bench) putGrowth() error {
+	for _, workflow := range []string{first, unchanged} {
+		if r := b.table.growth(workflow); r != nil && r.Commit == b.origin.Commit && r.Machine == b.origin.Machine {
+			if err := b.put(*r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// growth computes the row from the two that the table has, if they are of one
+// machine and commit.
+func (t *table) growth(workflow string) *row {
+	var bytes [2]float64
+	var of [2]*row
+	for i, shape := range []sim.Shape{growthFrom, growthTo} {
+		r := peak(shape.Users, cleanUp, workflow)
+		of[i] = t.find(r.key())
+		if of[i] == nil {
+			return nil
+		}
+		if _, err := fmt.Sscanf(of[i].Measured, "%f MiB", &bytes[i]); err != nil {
+			return nil
+		}
+	}
+	if of[0].Machine != of[1].Machine || of[0].Commit != of[1].Commit {
+		return nil
+	}
+	records := func(s sim.Shape) int { return s.Users + s.Memberships() + s.Groups() }
+	each := (bytes[1] - bytes[0]) * (1 << 20) / float64(records(growthTo)-records(growthFrom))
+	r := growth(workflow)
+	r.Provenance = of[1].Provenance
+	r.Measured, r.Bound = fmt.Sprintf("%.1f bytes", each), fmt.Sprintf("%d bytes beyond %s records", bytesPerRecord, number(manyRecords))
+	r.Ratio = ratio(each, bytesPerRecord)
+	return &r
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,45 +28,60 @@ const (
 	most = 50
 )
 
-// outcomes carries simulations out, in a test binary because virtual time is
-// to be had in tests only.
-func outcomes(ctx context.Context, o *options, name string, cases []sim.Case) ([]sim.Outcome, error) {
+// outcome is what a simulation showed, and the memory of the functions in MB.
+type outcome struct {
+	*sim.Outcome
+	memory map[string]float64
+}
+
+// simulate carries simulations out, in a test binary because virtual time is
+// to be had in tests only. What one of them showed is kept as soon as it has
+// ended, whatever becomes of the others.
+func simulate(ctx context.Context, b *bench, cells []cell) error {
 	binary, err := filepath.Abs(filepath.Join(cache, "sim.test"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	build := exec.CommandContext(ctx, "go", "test", "-c", "-trimpath", "-o", binary, "./test/sim")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
-		return nil, fmt.Errorf("build the simulation: %w", err)
+		return fmt.Errorf("build the simulation: %w", err)
 	}
 	version, err := fingerprint(binary, "cdk.out")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	all := make([]*sim.Outcome, len(cases))
+	mb, err := memory("cdk.out")
+	if err != nil {
+		return err
+	}
 	var g errgroup.Group
-	g.SetLimit(max(1, o.parallel))
-	for i, c := range cases {
+	g.SetLimit(max(1, b.parallel))
+	for _, c := range cells {
 		g.Go(func() error {
-			one, err := outcome(ctx, o, binary, version, fmt.Sprintf("%s-%d", name, i), c)
-			if err != nil && !errors.Is(err, errNotKept) {
-				return fmt.Errorf("simulate %s at CognitoTPS %d: %w", c.Shape, c.TPS, err)
+			one, err := carryOut(ctx, b.options, binary, version, c.simulation)
+			if errors.Is(err, errNotKept) {
+				fmt.Fprintf(os.Stderr, "not kept of these sources: %s\n", c.name)
+				return nil
 			}
-			all[i] = one
-			return nil
+			if err != nil {
+				return fmt.Errorf("simulate %s: %w", c.name, err)
+			}
+			return b.put(c.measured(&outcome{one, mb})...)
 		})
 	}
-	err = g.Wait()
-	var done []sim.Outcome
-	for i, one := range all {
-		if one != nil {
-			done = append(done, *one)
-		} else {
-			o.left = append(o.left, describe(cases[i].Shape, cases[i].TPS)+with(cases[i].CSVRate))
-		}
+	return g.Wait()
+}
+
+// measured are the rows of a cell.
+func (c *cell) measured(o *outcome) []row {
+	var rows []row
+	for _, p := range c.rows {
+		f := p.found(o)
+		p.row.Measured, p.row.Bound, p.row.Ratio = f.measured, f.bound, f.ratio
+		rows = append(rows, p.row)
 	}
-	return done, err
+	return rows
 }
 
 // errNotKept says that a simulation is not carried out because only those kept
@@ -93,18 +107,19 @@ func fingerprint(binary, assembly string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
-// outcome carries one simulation out, in a process of its own, which gives its
+// carryOut carries one simulation out, in a process of its own, which gives its
 // memory back at the end. One that somebody ended is begun again. The same
 // simulation of the same sources comes out the same, so it is kept, and is not
 // carried out twice.
-func outcome(ctx context.Context, options *options, binary, version, name string, c sim.Case) (*sim.Outcome, error) {
+func carryOut(ctx context.Context, options *options, binary, version string, c sim.Case) (*sim.Outcome, error) {
 	b, err := json.Marshal([]sim.Case{c})
 	if err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(b)
-	kept := filepath.Join(cache, "outcomes", version+"-"+hex.EncodeToString(sum[:8])+".json")
-	if o, err := read(kept); err == nil {
+	name := version + "-" + hex.EncodeToString(sum[:8])
+	kept := filepath.Join(cache, "outcomes", name+".json")
+	if o, err := readOutcome(kept); err == nil {
 		return o, nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -143,10 +158,10 @@ func outcome(ctx context.Context, options *options, binary, version, name string
 	if err := os.Rename(into, kept); err != nil {
 		return nil, err
 	}
-	return read(kept)
+	return readOutcome(kept)
 }
 
-func read(file string) (*sim.Outcome, error) {
+func readOutcome(file string) (*sim.Outcome, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -173,58 +188,55 @@ var retired = map[sim.Shape][2]float64{
 	{Users: 500_000}: {146.52, 247.63}, {Users: 500_000, GroupsEach: 1}: {181.46, 1313.31},
 }
 
-// simulate measures durations against the floors that the quotas set.
-func simulate(ctx context.Context, o *options) ([]row, error) {
-	var cases []sim.Case
-	for _, users := range o.sizes {
+// Kinds of rows of simulations, in the order of the table.
+const (
+	ofExports = iota
+	ofRestores
+	ofMachines
+	ofCosts
+)
+
+// simulationCells measure durations against the floors that the quotas set.
+func simulationCells(sizes []int) []cell {
+	var cells []cell
+	for _, users := range sizes {
 		for _, each := range []int{0, 1, 20} {
 			for _, tps := range []int{10, most} {
-				c := sim.Case{Shape: sim.Shape{Users: users, GroupsEach: each}, TPS: tps, Shards: shards(tps), Latency: sim.Typical()}
-				for _, c.CSVRate = range []float64{csvRate, 0} {
-					if c.Memberships() > o.most {
-						o.left = append(o.left, describe(c.Shape, c.TPS)+with(c.CSVRate))
-					} else {
-						cases = append(cases, c)
-					}
+				for _, rate := range []float64{csvRate, 0} {
+					cells = append(cells, simulationCell(sim.Case{Shape: sim.Shape{Users: users, GroupsEach: each}, TPS: tps, Shards: shards(tps), CSVRate: rate, Latency: sim.Typical()}))
 				}
 			}
 		}
 	}
-	all, err := outcomes(ctx, o, "simulation", cases)
-	if err != nil {
-		return nil, err
-	}
-	sizes, err := memory("cdk.out")
-	if err != nil {
-		return nil, err
-	}
-	return simulated(all, sizes), nil
+	return cells
 }
 
-func simulated(all []sim.Outcome, sizes map[string]float64) []row {
-	var exports, restores, machines, costs []row
-	done := map[string]bool{}
-	for _, o := range all {
-		name := describe(o.Shape, o.TPS)
-		published := [2]string{}
-		if p, ok := retired[o.Shape]; ok && o.TPS == 10 {
-			published = [2]string{minutes(p[0]), minutes(p[1])}
-		}
-		if !done[name] {
-			done[name] = true
-			exports = append(exports, row{What: "export", Case: name + plural(o.Shards, ", %d shards"), Measured: took(o.Export.Duration),
-				Bound: took(o.ExportFloor), Ratio: new(o.ExportRatio()), Target: fromSize(o.Users, "≤ 1.05"), Retired: published[0]})
-			machines = append(machines, machine("export", name, o.Export))
-		}
-		if o.CSVRate == 0 {
-			published[1] = ""
-		}
-		restores = append(restores, row{What: "restore", Case: name + with(o.CSVRate), Measured: took(o.Restore.Duration),
-			Bound: took(o.RestoreFloor), Ratio: new(o.RestoreRatio()), Target: fromSize(o.Users, "≤ 1.10"), Retired: published[1]})
-		machines = append(machines, machine("restore", name+with(o.CSVRate), o.Restore))
-		costs = append(costs, perRun("restore", name+with(o.CSVRate), o.Restore, sizes))
+func simulationCell(c sim.Case) cell {
+	name := describe(c.Shape, c.TPS)
+	restored := name + with(c.CSVRate)
+	published := [2]string{}
+	if p, ok := retired[c.Shape]; ok && c.TPS == 10 && c.CSVRate > 0 {
+		published = [2]string{minutes(p[0]), minutes(p[1])}
 	}
-	return slices.Concat(exports, restores, machines, costs)
+	all := cell{name: restored, users: c.Users, simulation: c}
+	if c.CSVRate > 0 { // the export is the same without
+		all.rows = append(all.rows,
+			planned{order: ofExports, row: row{What: "export", Case: name + plural(c.Shards, ", %d shards"), Target: fromSize(c.Users, exportTarget), Retired: published[0]},
+				found: func(o *outcome) found {
+					return found{took(o.Export.Duration), took(o.ExportFloor), new(o.ExportRatio())}
+				}},
+			planned{order: ofMachines, row: row{What: "Step Functions: export", Case: name}, found: func(o *outcome) found { return machine(o.Export) }})
+	}
+	all.rows = append(all.rows,
+		planned{order: ofRestores, row: row{What: "restore", Case: restored, Target: fromSize(c.Users, restoreTarget), Retired: published[1]},
+			found: func(o *outcome) found {
+				return found{took(o.Restore.Duration), took(o.RestoreFloor), new(o.RestoreRatio())}
+			}},
+		planned{order: ofMachines, row: row{What: "Step Functions: restore", Case: restored}, found: func(o *outcome) found { return machine(o.Restore) }},
+		planned{order: ofCosts, row: row{What: costOfRestore, Case: restored}, found: func(o *outcome) found {
+			return found{measured: billed(o.Restore, o.memory, &o.RestoreUsage).String()}
+		}})
+	return all
 }
 
 // with says how a restore creates users.
@@ -244,9 +256,9 @@ func fromSize(users int, target string) string {
 	return target
 }
 
-func machine(what, name string, e *sim.Execution) row {
-	return row{What: "Step Functions: " + what, Case: name, Bound: "25,000 events, 256 KiB",
-		Measured: fmt.Sprintf("%s transitions, %s events, largest payload %s bytes", number(e.Transitions), number(e.Events), number(e.LargestPayload))}
+func machine(e *sim.Execution) found {
+	return found{bound: "25,000 events, 256 KiB",
+		measured: fmt.Sprintf("%s transitions, %s events, largest payload %s bytes", number(e.Transitions), number(e.Events), number(e.LargestPayload))}
 }
 
 func describe(s sim.Shape, tps int) string {
@@ -300,55 +312,52 @@ func number[N int | int64](n N) string {
 	return strings.Join(append([]string{s}, parts...), ",")
 }
 
-// nearCeiling is how near to its ceiling a rate must come.
-const nearCeiling = "≥ 0.95"
-
-// rates measures calls a second against the ceilings.
-func rates(ctx context.Context, o *options) ([]row, error) {
-	var cases []sim.Case
+// rateCells measure calls a second against the ceilings.
+func rateCells([]int) []cell {
+	var cells []cell
 	for _, shards := range []int{1, 16} {
 		for _, tps := range []int{1, 5, 10, 30} {
 			for _, latency := range []time.Duration{20, 100, 200} {
 				l := sim.Typical()
 				l.Cognito = latency * time.Millisecond
-				cases = append(cases, sim.Case{Shape: sim.Shape{Users: 50_000, GroupsEach: 1}, TPS: tps, Shards: shards, Latency: l, ExportOnly: true})
+				cells = append(cells, listingCell(sim.Case{Shape: sim.Shape{Users: 50_000, GroupsEach: 1}, TPS: tps, Shards: shards, Latency: l, ExportOnly: true}))
 			}
 		}
 	}
-	exports := len(cases)
 	for _, tps := range []int{1, 5, 10, 25} {
-		cases = append(cases, sim.Case{Shape: sim.Shape{Users: 2000, GroupsEach: 4}, TPS: tps, Shards: 1, CSVRate: csvRate, Latency: sim.Typical()})
-	}
-	all, err := outcomes(ctx, o, "rates", cases)
-	if err != nil {
-		return nil, err
-	}
-	var users, members, added []row
-	for _, o := range all[:exports] {
-		latency := o.Latency.Cognito
-		name := fmt.Sprintf("CognitoTPS %d, %s, %d shard%s", o.TPS, latency, o.Shards, map[bool]string{true: "s"}[o.Shards > 1])
-		// One cursor makes one call after the other: no more than 1/latency.
-		bound, target := fmt.Sprintf("%d.00", o.TPS), nearCeiling
-		if cursors := float64(o.Shards) / latency.Seconds(); cursors < float64(o.TPS) {
-			bound, target = bound+fmt.Sprintf(", by one cursor %.2f", cursors), ""
+		c := sim.Case{Shape: sim.Shape{Users: 2000, GroupsEach: 4}, TPS: tps, Shards: 1, CSVRate: csvRate, Latency: sim.Typical()}
+		r := row{What: "restore: memberships added/s", Case: fmt.Sprintf("CognitoTPS %d, %s", tps, c.Latency.Cognito), Target: rateTarget}
+		if tps == 10 {
+			r.Retired = "7–8"
 		}
+		cells = append(cells, cell{name: r.text(), simulation: c, rows: []planned{{order: 2, row: r, found: func(o *outcome) found {
+			calls := o.Spans["AdminAddUserToGroup"].Rate()
+			return found{fmt.Sprintf("%.2f", calls), fmt.Sprintf("%d.00", tps), ratio(calls, float64(tps))}
+		}}}})
+	}
+	return cells
+}
+
+func listingCell(c sim.Case) cell {
+	latency, bound := c.Latency.Cognito, fmt.Sprintf("%d.00", c.TPS)
+	users := row{What: "export: ListUsers calls/s", Target: rateTarget,
+		Case: fmt.Sprintf("CognitoTPS %d, %s, %d shard%s", c.TPS, latency, c.Shards, map[bool]string{true: "s"}[c.Shards > 1])}
+	// One cursor makes one call after the other: no more than 1/latency.
+	usersBound := bound
+	if cursors := float64(c.Shards) / latency.Seconds(); cursors < float64(c.TPS) {
+		usersBound, users.Target = bound+fmt.Sprintf(", by one cursor %.2f", cursors), ""
+	}
+	all := cell{name: users.text(), simulation: c, rows: []planned{{order: 0, row: users, found: func(o *outcome) found {
 		calls := o.Spans["ListUsers"].Rate()
-		users = append(users, row{What: "export: ListUsers calls/s", Case: name, Measured: fmt.Sprintf("%.2f (%.0f users/s)", calls, calls*float64(o.Users)/float64(o.Spans["ListUsers"].Calls)),
-			Bound: bound, Ratio: ratio(calls, float64(o.TPS)), Target: target})
-		if o.Shards == 1 {
-			calls = o.Spans["ListUsersInGroup"].Rate()
-			members = append(members, row{What: "export: ListUsersInGroup calls/s", Case: fmt.Sprintf("CognitoTPS %d, %s, %d groups of %d", o.TPS, latency, o.Shape.Groups(), o.Users/o.Shape.Groups()),
-				Measured: fmt.Sprintf("%.2f (%.0f memberships/s)", calls, calls*float64(o.Memberships())/float64(o.Spans["ListUsersInGroup"].Calls)), Bound: fmt.Sprintf("%d.00", o.TPS), Ratio: ratio(calls, float64(o.TPS)), Target: nearCeiling})
-		}
+		return found{fmt.Sprintf("%.2f (%.0f users/s)", calls, calls*float64(c.Users)/float64(o.Spans["ListUsers"].Calls)), usersBound, ratio(calls, float64(c.TPS))}
+	}}}}
+	if c.Shards == 1 {
+		members := row{What: "export: ListUsersInGroup calls/s", Target: rateTarget,
+			Case: fmt.Sprintf("CognitoTPS %d, %s, %d groups of %d", c.TPS, latency, c.Shape.Groups(), c.Users/c.Shape.Groups())}
+		all.rows = append(all.rows, planned{order: 1, row: members, found: func(o *outcome) found {
+			calls := o.Spans["ListUsersInGroup"].Rate()
+			return found{fmt.Sprintf("%.2f (%.0f memberships/s)", calls, calls*float64(c.Memberships())/float64(o.Spans["ListUsersInGroup"].Calls)), bound, ratio(calls, float64(c.TPS))}
+		}})
 	}
-	for _, o := range all[exports:] {
-		calls := o.Spans["AdminAddUserToGroup"].Rate()
-		published := ""
-		if o.TPS == 10 {
-			published = "7–8"
-		}
-		added = append(added, row{What: "restore: memberships added/s", Case: fmt.Sprintf("CognitoTPS %d, %s", o.TPS, o.Latency.Cognito), Measured: fmt.Sprintf("%.2f", calls),
-			Bound: fmt.Sprintf("%d.00", o.TPS), Ratio: ratio(calls, float64(o.TPS)), Target: nearCeiling, Retired: published})
-	}
-	return slices.Concat(users, members, added), nil
+	return all
 }

@@ -38,14 +38,44 @@ func Put(file, section, content string) error {
 	return os.WriteFile(file, []byte(head+begin+strings.TrimRight(content, "\n")+"\n"+end+tail), 0o644)
 }
 
-// Origin says on what, when and of which commit figures were measured.
-func Origin() string {
-	commit := "unknown commit"
-	if out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
-		commit = "commit " + strings.TrimSpace(string(out))
+// Provenance is on what, when and of which commit figures were measured.
+type Provenance struct {
+	Machine string `json:"machine"`
+	Go      string `json:"go"`
+	Date    string `json:"date"`
+	Commit  string `json:"commit"` // short; with "-dirty" if sources differed from it
+}
+
+func (p Provenance) String() string {
+	return fmt.Sprintf("%s, %s, %s, commit %s", p.Machine, p.Go, p.Date, p.Commit)
+}
+
+// Here is the provenance of what is measured now, of the sources in this folder.
+func Here() Provenance {
+	return Provenance{
+		Machine: fmt.Sprintf("%s, %d processors (%s/%s)", processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH),
+		Go:      runtime.Version(), Date: time.Now().UTC().Format("2006-01-02"), Commit: commit("."),
 	}
-	return fmt.Sprintf("%s, %d processors (%s/%s), %s, %s, %s", processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
-		runtime.Version(), time.Now().UTC().Format("2006-01-02"), commit)
+}
+
+// Origin is the provenance of what is measured now, in words.
+func Origin() string { return Here().String() }
+
+// commit is the commit that is checked out in a folder.
+func commit(dir string) string {
+	git := func(args ...string) (string, error) {
+		out, err := exec.Command("git", append([]string{"-C", dir}, args...)...).Output()
+		return strings.TrimSpace(string(out)), err
+	}
+	short, err := git("rev-parse", "--short=7", "HEAD")
+	if err != nil {
+		return "unknown"
+	}
+	// Documents are no sources; those who measure write into them.
+	if changes, err := git("status", "--porcelain", "--", ".", ":(exclude)docs", ":(exclude)*.md"); err != nil || changes != "" {
+		short += "-dirty"
+	}
+	return short
 }
 
 // processor is the model of this machine's processor, where Linux tells.
