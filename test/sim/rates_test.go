@@ -2,12 +2,15 @@ package sim
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"cognito-backup/internal/backup"
 	"cognito-backup/internal/export"
+	"cognito-backup/test/localaws/cognito"
 )
 
 // calls are the times at which calls reached Cognito, by operation.
@@ -124,6 +127,21 @@ func TestMembershipRate(t *testing.T) {
 	if o.Throttled > 0 {
 		t.Errorf("%d calls were throttled", o.Throttled)
 	}
+}
+
+// TestThrottledFails: a simulation whose calls are turned away although its
+// CognitoTPS is within the quotas has no outcome.
+func TestThrottledFails(t *testing.T) {
+	d := definitions(t)
+	synctest.Test(t, func(t *testing.T) {
+		cloud := NewCloud(Typical())
+		defer cloud.Close()
+		cloud.Cognito.Settings().Update(func(v *cognito.Values) { v.Quotas["UserList"] = 5 }) // as if the limiter let too many through
+		_, err := Case{Shape: Shape{Users: 3000}, TPS: 10, Latency: Typical(), ExportOnly: true}.run(cloud, d)
+		if err == nil || !strings.Contains(err.Error(), "calls were throttled") {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 // TestQuotaMaximum: at the CognitoTPS at which every quota is used up no call
