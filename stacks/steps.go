@@ -156,7 +156,7 @@ var steps = []step{
 		grants: func(s *site) []grant {
 			return append(
 				s.onTargetPools("AdminCreateUser", "AdminGetUser", "AdminSetUserPassword", "CreateUserImportJob", "DescribeUserImportJob",
-					"ListUserImportJobs", "ListUsers", "StartUserImportJob"),
+					"ListUserImportJobs", "ListUsers", "StartUserImportJob", "StopUserImportJob"),
 				grant{
 					sid:        "HandLogsRoleToImportJobs",
 					actions:    []string{"iam:PassRole"},

@@ -25,6 +25,7 @@ import (
 type JobsAPI interface {
 	CreateUserImportJob(context.Context, *idp.CreateUserImportJobInput, ...func(*idp.Options)) (*idp.CreateUserImportJobOutput, error)
 	StartUserImportJob(context.Context, *idp.StartUserImportJobInput, ...func(*idp.Options)) (*idp.StartUserImportJobOutput, error)
+	StopUserImportJob(context.Context, *idp.StopUserImportJobInput, ...func(*idp.Options)) (*idp.StopUserImportJobOutput, error)
 	DescribeUserImportJob(context.Context, *idp.DescribeUserImportJobInput, ...func(*idp.Options)) (*idp.DescribeUserImportJobOutput, error)
 	ListUserImportJobs(context.Context, *idp.ListUserImportJobsInput, ...func(*idp.Options)) (*idp.ListUserImportJobsOutput, error)
 }
@@ -35,7 +36,13 @@ const (
 	addressLife = 14 * time.Minute
 	// maxTries is how many jobs are made for a file before its users go by API.
 	maxTries = 3
+	// maxStuck is how many jobs may hang before no more are made: a second one is
+	// worth its hours where it spares many users from being billed, a third is not.
+	maxStuck = 2
 )
+
+// unknown is how many users a job imported that nobody can be asked about.
+const unknown = -1
 
 // jobEnd is how a file's import job ended.
 type jobEnd struct {
@@ -47,8 +54,12 @@ type jobEnd struct {
 // it runs. Whatever keeps a job from being made ends in the API path: a
 // restore that costs more beats none.
 func (w *importer) job(ctx context.Context, f *file) (*jobEnd, error) {
-	if f.Rows == 0 || w.cursor.NoCSV != "" {
+	w.failing = false
+	if f.Rows == 0 {
 		return &jobEnd{None: true}, nil
+	}
+	if w.cursor.NoCSV != "" || w.cursor.GivenUp {
+		return w.byAPI(), nil
 	}
 	for w.cursor.Tries-w.cursor.Waits < maxTries {
 		j, err := w.findJob(ctx)
@@ -66,22 +77,33 @@ func (w *importer) job(ctx context.Context, f *file) (*jobEnd, error) {
 			if w.cursor.Begun.IsZero() {
 				w.cursor.Begun = w.Now()
 			}
-			return nil, nil
+			return w.watch(ctx, j)
 		case types.UserImportJobStatusTypeSucceeded, types.UserImportJobStatusTypeFailed, types.UserImportJobStatusTypeStopped:
 			slog.InfoContext(ctx, "import job ended", "job", w.cursor.Job, "status", string(j.Status),
 				"imported", j.ImportedUsers, "skipped", j.SkippedUsers, "failed", j.FailedUsers)
-			if took := aws.ToTime(j.CompletionDate).Sub(aws.ToTime(j.StartDate)); took > 0 {
+			// One that was stopped may have hung before.
+			if took := aws.ToTime(j.CompletionDate).Sub(aws.ToTime(j.StartDate)); took > 0 && j.Status != types.UserImportJobStatusTypeStopped {
 				w.cursor.PerRow = took / time.Duration(f.Rows)
+			}
+			w.cursor.Outage = 0
+			if w.cursor.Stopped && w.cursor.Stuck >= maxStuck {
+				if _, err := w.noCSV(ctx, fmt.Sprintf("%d import jobs did not move for %s and were stopped", w.cursor.Stuck, roughly(longestStandstill))); err != nil {
+					return nil, err
+				}
 			}
 			return &jobEnd{Imported: j.ImportedUsers}, nil
 		case types.UserImportJobStatusTypeCreated:
 			if w.Now().Sub(aws.ToTime(j.CreationDate)) < addressLife {
-				started, err := w.startJob(ctx, f, j)
+				body, err := w.csv(ctx, f)
+				if err != nil {
+					return nil, err
+				}
+				started, err := w.startJob(ctx, body, j)
 				if err != nil {
 					return w.withoutJob(ctx, err)
 				}
 				if started {
-					w.cursor.Begun = w.Now()
+					w.cursor.Begun, w.cursor.Outage = w.Now(), 0
 					return nil, nil
 				}
 			}
@@ -92,9 +114,56 @@ func (w *importer) job(ctx context.Context, f *file) (*jobEnd, error) {
 		if w.cursor.Waited {
 			w.cursor.Waits++
 		}
-		w.cursor.Job, w.cursor.Waited = "", false
+		w.cursor.Job, w.cursor.Waited, w.cursor.Active = "", false, false
 	}
 	return &jobEnd{None: true}, nil
+}
+
+// byAPI ends the file's CSV import. A job that was started may have imported
+// users, or do so still: those are looked for in the target, and whom it imports
+// after that is met by name when he is to be created.
+func (w *importer) byAPI() *jobEnd {
+	if w.cursor.Active {
+		return &jobEnd{Imported: unknown}
+	}
+	return &jobEnd{None: true}
+}
+
+// watch follows the running job and stops one that hangs: its end is seen when
+// it is asked for next, and what it left out goes by API. A job that does not
+// stop either is left alone; no other could start beside it.
+func (w *importer) watch(ctx context.Context, j *types.UserImportJobType) (*jobEnd, error) {
+	w.cursor.Active = true
+	if w.cursor.Progress.see(j, w.Now()) {
+		w.cursor.Outage = 0
+	}
+	still := w.Now().Sub(w.cursor.Progress.Since)
+	switch {
+	case still < longestStandstill:
+		return nil, nil
+	case still >= 2*longestStandstill:
+		return w.noCSV(ctx, fmt.Sprintf("import job %s did not move for %s and could not be stopped", w.cursor.Job, roughly(still)))
+	case j.Status == types.UserImportJobStatusTypeStopping:
+		return nil, nil
+	}
+	_, err := w.Jobs.StopUserImportJob(ctx, &idp.StopUserImportJobInput{UserPoolId: &w.plan.Target.ID, JobId: j.JobId}, fewAttempts)
+	switch {
+	case err == nil:
+		slog.WarnContext(ctx, "an import job that hung was stopped", "job", w.cursor.Job, "status", string(j.Status),
+			"imported", j.ImportedUsers, "skipped", j.SkippedUsers, "failed", j.FailedUsers)
+		w.cursor.Begun = w.Now() // of the wait for its end, which comes soon
+		if !w.cursor.Stopped {
+			w.cursor.Stopped = true
+			w.cursor.Stuck++
+		}
+	case ownEnd(err):
+		return nil, fmt.Errorf("stop import job %s: %w", w.cursor.Job, err)
+	case noImportTool(err) && !isCode(err, "PreconditionNotMetException"): // which says that it has just ended
+		return w.noCSV(ctx, fmt.Sprintf("import job %s did not move for %s and could not be stopped: %s", w.cursor.Job, roughly(still), why(err)))
+	default:
+		slog.WarnContext(ctx, "an import job that hangs could not be stopped yet", "job", w.cursor.Job, step.LogError, err.Error())
+	}
+	return nil, nil
 }
 
 // jobName follows from execution, file and try, so that whoever comes after a
@@ -159,12 +228,8 @@ func (w *importer) createJob(ctx context.Context) (*types.UserImportJobType, err
 
 // startJob uploads the file and starts the job. It reports false when the
 // address no longer takes the file.
-func (w *importer) startJob(ctx context.Context, f *file, j *types.UserImportJobType) (bool, error) {
-	body, err := w.csv(ctx, f)
-	if err != nil {
-		return false, err
-	}
-	err = w.Upload(ctx, aws.ToString(j.PreSignedUrl), body)
+func (w *importer) startJob(ctx context.Context, body []byte, j *types.UserImportJobType) (bool, error) {
+	err := w.Upload(ctx, aws.ToString(j.PreSignedUrl), body)
 	if refused := new(UploadRefusedError); errors.As(err, &refused) {
 		slog.WarnContext(ctx, "upload refused", "status", refused.Status)
 		return false, nil
@@ -177,13 +242,17 @@ func (w *importer) startJob(ctx context.Context, f *file, j *types.UserImportJob
 	if err != nil {
 		return false, err
 	}
-	_, err = w.Jobs.StartUserImportJob(ctx, &idp.StartUserImportJobInput{UserPoolId: &w.plan.Target.ID, JobId: j.JobId})
+	_, err = w.Jobs.StartUserImportJob(ctx, &idp.StartUserImportJobInput{UserPoolId: &w.plan.Target.ID, JobId: j.JobId}, fewAttempts)
+	// Unless it is refused in words that can be read, the job may run.
+	w.cursor.Active = w.cursor.Active || !permanent(err)
 	if isCode(err, "PreconditionNotMetException") {
 		// Perhaps it has started already, by a call whose answer was lost.
 		w.cursor.Job = aws.ToString(j.JobId)
-		if now, findErr := w.findJob(ctx); findErr == nil && now.Status != types.UserImportJobStatusTypeCreated {
+		now, findErr := w.findJob(ctx)
+		if findErr == nil && now.Status != types.UserImportJobStatusTypeCreated {
 			return true, nil
 		}
+		w.cursor.Active = findErr != nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("start import job %s: %w", aws.ToString(j.JobId), err)
@@ -193,25 +262,53 @@ func (w *importer) startJob(ctx context.Context, f *file, j *types.UserImportJob
 
 // withoutJob decides about an error of the import tool: a job of somebody else
 // is waited for, other refusals mean that there will be no CSV import, and
-// everything else is tried again by the state machine.
+// everything else is tried again for as long as an outage allows. Then the users
+// of this file go by API. For the next file the tool is asked anew, but waited
+// for again only if it has worked in between.
 func (w *importer) withoutJob(ctx context.Context, err error) (*jobEnd, error) {
+	if ownEnd(err) {
+		return nil, err
+	}
 	var api smithy.APIError
 	if errors.As(err, &api) && otherJob(api) {
-		w.cursor.Waited = true
+		w.cursor.Waited, w.cursor.Outage = true, 0
 		if w.cursor.Begun.IsZero() {
 			w.cursor.Begun = w.Now() // of the wait, so that it grows
 		}
 		return nil, nil // one active job per account: wait as for our own
 	}
-	if !noImportTool(err) {
+	if noImportTool(err) {
+		return w.noCSV(ctx, why(err))
+	}
+	slog.WarnContext(ctx, "the CSV import tool fails", "given up", w.cursor.Outage.over(), step.LogError, err.Error())
+	if !w.cursor.Outage.over() {
+		w.failing = true
+		return nil, nil
+	}
+	w.cursor.GivenUp = true
+	if err := w.put(ctx, w.outageKey(), why(err)); err != nil {
 		return nil, err
 	}
-	w.cursor.NoCSV = fmt.Sprintf("%s: %s", api.ErrorCode(), api.ErrorMessage())
-	slog.WarnContext(ctx, "no CSV import", "code", api.ErrorCode())
-	if err := w.put(ctx, w.noCSVKey(), w.cursor.NoCSV); err != nil {
+	return w.byAPI(), nil
+}
+
+// noCSV ends CSV imports for good.
+func (w *importer) noCSV(ctx context.Context, reason string) (*jobEnd, error) {
+	w.cursor.NoCSV = reason
+	slog.WarnContext(ctx, "no CSV import", "reason", reason)
+	if err := w.put(ctx, w.noCSVKey(), reason); err != nil {
 		return nil, err
 	}
-	return &jobEnd{None: true}, nil
+	return w.byAPI(), nil
+}
+
+// why is what the import tool said, or what became of the call.
+func why(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return fmt.Sprintf("%s: %s", api.ErrorCode(), api.ErrorMessage())
+	}
+	return err.Error()
 }
 
 // otherJob says that the error means a running job. Cognito has an exception
@@ -243,8 +340,12 @@ func (w *importer) csv(ctx context.Context, f *file) ([]byte, error) {
 
 // patience is how long to wait for the running job. How long the one before
 // took tells when this one should end; without one before, or when it is late,
-// the wait grows with the time that the job has run.
+// the wait grows with the time that the job has run. An import tool that fails
+// is waited for otherwise.
 func (w *importer) patience(rows int) time.Duration {
+	if w.failing {
+		return w.cursor.Outage.wait()
+	}
 	const longest = 30 * time.Minute // a job may also fail early
 	run := w.Now().Sub(w.cursor.Begun)
 	left := time.Duration(rows)*w.cursor.PerRow - run

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+	"github.com/aws/smithy-go"
 
 	"cognito-backup/internal/step"
 	"cognito-backup/internal/step/steptest"
@@ -24,6 +25,8 @@ type fakeJobs struct {
 	jobs               []types.UserImportJobType
 	created, started   int
 	createErr, startOf error
+	stopErr, lookErr   error
+	stopped            int
 	onStart            func(*types.UserImportJobType)
 	now                time.Time
 	silent             bool // answers are empty
@@ -66,12 +69,24 @@ func (f *fakeJobs) StartUserImportJob(_ context.Context, in *idp.StartUserImport
 	return &idp.StartUserImportJobOutput{}, nil
 }
 
+func (f *fakeJobs) StopUserImportJob(_ context.Context, in *idp.StopUserImportJobInput, _ ...func(*idp.Options)) (*idp.StopUserImportJobOutput, error) {
+	f.stopped++
+	if f.stopErr != nil {
+		return nil, f.stopErr
+	}
+	f.find(*in.JobId).Status = types.UserImportJobStatusTypeStopping
+	return &idp.StopUserImportJobOutput{}, nil
+}
+
 func (f *fakeJobs) DescribeUserImportJob(_ context.Context, in *idp.DescribeUserImportJobInput, _ ...func(*idp.Options)) (*idp.DescribeUserImportJobOutput, error) {
+	if f.lookErr != nil {
+		return nil, f.lookErr
+	}
 	return &idp.DescribeUserImportJobOutput{UserImportJob: f.find(*in.JobId)}, nil
 }
 
 func (f *fakeJobs) ListUserImportJobs(context.Context, *idp.ListUserImportJobsInput, ...func(*idp.Options)) (*idp.ListUserImportJobsOutput, error) {
-	return &idp.ListUserImportJobsOutput{UserImportJobs: f.jobs}, nil
+	return &idp.ListUserImportJobsOutput{UserImportJobs: f.jobs}, f.lookErr
 }
 
 // jobImporter is an importer with one file of ten rows whose chunks nobody reads.
@@ -165,11 +180,212 @@ func refuseUploads(n int) func(*importer, *fakeJobs) {
 	}
 }
 
+// pass asks for the job, waiting as the step would, until it has ended, and
+// returns how it ended and how long was waited.
+func (w *importer) pass(t *testing.T, f *fakeJobs, meanwhile func()) (*jobEnd, time.Duration) {
+	t.Helper()
+	began := f.now
+	for range 10_000 {
+		end, err := w.job(t.Context(), &file{Rows: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end != nil {
+			return end, f.now.Sub(began)
+		}
+		f.now = f.now.Add(w.patience(10))
+		if meanwhile != nil {
+			meanwhile()
+		}
+	}
+	t.Fatal("the wait does not end")
+	return nil, 0
+}
+
+// noted is the text of one of the import's objects, "" if it is not there.
+func (w *importer) noted(t *testing.T, key string) string {
+	t.Helper()
+	var text string
+	if _, err := w.get(t.Context(), key, &text); err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// TestImportJobOutage: a tool that fails is waited for; then this file's users
+// go by API, and the next file's only if it still fails.
 func TestImportJobOutage(t *testing.T) {
-	f := &fakeJobs{createErr: errors.New("connection reset")}
+	broken := outageError()
+	for name, test := range map[string]struct {
+		fail func(*fakeJobs)
+		want jobEnd
+	}{
+		"cannot be looked for":       {func(f *fakeJobs) { f.lookErr = broken }, jobEnd{None: true}},
+		"cannot be created":          {func(f *fakeJobs) { f.createErr = broken }, jobEnd{None: true}},
+		"no connection":              {func(f *fakeJobs) { f.createErr = errors.New("connection reset") }, jobEnd{None: true}},
+		"cannot be started, may run": {func(f *fakeJobs) { f.startOf = broken }, jobEnd{Imported: unknown}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := new(fakeJobs)
+			w := jobImporter(t, f)
+			test.fail(f)
+			end, waited := w.pass(t, f, nil)
+			if *end != test.want || waited != longestOutage || w.cursor.NoCSV != "" || w.noted(t, w.outageKey()) == "" {
+				t.Errorf("%+v after %v, no CSV because %q", end, waited, w.cursor.NoCSV)
+			}
+			*f = fakeJobs{now: f.now, jobs: f.jobs} // it works again: too late for this file
+			if end, _ := w.pass(t, f, nil); *end != test.want || f.created+f.started != 0 {
+				t.Errorf("%+v, %d created, %d started", end, f.created, f.started)
+			}
+			w.next()
+			test.fail(f)
+			if end, waited := w.pass(t, f, nil); *end != test.want || waited != 0 {
+				t.Errorf("the next file: %+v after %v", end, waited)
+			}
+			w.next()
+			*f = fakeJobs{now: f.now}
+			if end, err := w.job(t.Context(), &file{Rows: 10}); end != nil || err != nil || f.started != 1 || w.cursor.Outage != 0 {
+				t.Errorf("the tool works again: %+v, %v, %d started", end, err, f.started)
+			}
+		})
+	}
+}
+
+// TestRunningJobOutage: a job that was seen to run is looked for in the target
+// when nobody can be asked about it, whether the tool fails or refuses.
+func TestRunningJobOutage(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		wait time.Duration
+	}{
+		{outageError(), longestOutage},
+		{&types.NotAuthorizedException{}, 0},
+		{&types.ResourceNotFoundException{}, 0},
+	} {
+		f := new(fakeJobs)
+		w := jobImporter(t, f)
+		for range 2 {
+			if end, err := w.job(t.Context(), &file{Rows: 10}); end != nil || err != nil {
+				t.Fatal(end, err)
+			}
+		}
+		f.lookErr = test.err
+		if end, waited := w.pass(t, f, nil); *end != (jobEnd{Imported: unknown}) || waited != test.wait || f.created != 1 {
+			t.Errorf("%v: %+v after %v", test.err, end, waited)
+		}
+	}
+}
+
+// TestJobOutagePasses: a job is neither forgotten nor made twice.
+func TestJobOutagePasses(t *testing.T) {
+	f := new(fakeJobs)
 	w := jobImporter(t, f)
-	if _, err := w.job(t.Context(), &file{Rows: 10}); err == nil || w.cursor.NoCSV != "" {
-		t.Errorf("an outage must be tried again, not end CSV imports: %v, %q", err, w.cursor.NoCSV)
+	f.startOf = outageError()
+	f.onStart = func(j *types.UserImportJobType) { j.Status = types.UserImportJobStatusTypePending } // and yet it starts
+	polls := 0
+	end, _ := w.pass(t, f, func() {
+		f.startOf, f.onStart = nil, nil
+		switch polls++; polls {
+		case 1:
+			f.lookErr = outageError()
+		case 4:
+			f.lookErr = nil
+		case 6:
+			f.jobs[0].Status, f.jobs[0].ImportedUsers = types.UserImportJobStatusTypeSucceeded, 10
+		}
+	})
+	if *end != (jobEnd{Imported: 10}) || f.created != 1 || f.started != 1 {
+		t.Errorf("%+v, %d created, %d started", end, f.created, f.started)
+	}
+}
+
+// TestJobLeaseLost: that is no failure of the import tool.
+func TestJobLeaseLost(t *testing.T) {
+	for _, want := range []error{&step.LeaseLostError{}, context.Canceled} {
+		f := &fakeJobs{createErr: want}
+		w := jobImporter(t, f)
+		if end, err := w.job(t.Context(), &file{Rows: 10}); end != nil || !errors.Is(err, want) || w.cursor.NoCSV != "" {
+			t.Errorf("%v became %+v, %v", want, end, err)
+		}
+	}
+}
+
+// TestJobEndpoints: every form in which an endpoint refuses a job, or fails,
+// ends in the API path.
+func TestJobEndpoints(t *testing.T) {
+	for want, answers := range map[time.Duration]map[string]answer{0: refusedForGood, longestOutage: passing} {
+		for name, a := range answers {
+			for _, operation := range []string{"ListUserImportJobs", "CreateUserImportJob"} {
+				t.Run(operation+" "+name, func(t *testing.T) {
+					f := new(fakeJobs)
+					w := jobImporter(t, f)
+					e, client := serve(t)
+					e.answer(operation, a)
+					w.Jobs = client
+					end, waited := w.pass(t, f, nil)
+					if *end != (jobEnd{None: true}) || waited != want || e.count("StartUserImportJob") != 0 {
+						t.Errorf("%+v after %v", end, waited)
+					}
+					if reason := w.noted(t, w.noCSVKey()) + w.noted(t, w.outageKey()); reason == "" || (w.cursor.NoCSV == "") != (want > 0) {
+						t.Errorf("noted %q", reason)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestJobHangs: a job that does not move is stopped, and those whom it left out
+// are looked for as after any stopped job. A second one ends CSV imports.
+func TestJobHangs(t *testing.T) {
+	f := new(fakeJobs)
+	w := jobImporter(t, f)
+	hang := func() (*jobEnd, time.Duration) {
+		moves := 3
+		return w.pass(t, f, func() {
+			j := &f.jobs[0]
+			switch {
+			case moves > 0 && f.now.Sub(w.cursor.Progress.Since) > longestStandstill*3/4:
+				moves--
+				j.Status, j.ImportedUsers = types.UserImportJobStatusTypeInProgress, j.ImportedUsers+1
+			case j.Status == types.UserImportJobStatusTypeStopping:
+				j.Status = types.UserImportJobStatusTypeStopped
+			}
+		})
+	}
+	if end, took := hang(); *end != (jobEnd{Imported: 3}) || f.stopped != 1 || took < 2*longestStandstill || w.cursor.NoCSV != "" {
+		t.Errorf("%+v after %v, stopped %d times, no CSV because %q", end, took, f.stopped, w.cursor.NoCSV)
+	}
+	w.next()
+	if end, _ := hang(); *end != (jobEnd{Imported: 3}) || f.stopped != 2 || w.noted(t, w.noCSVKey()) == "" {
+		t.Errorf("%+v, stopped %d times", end, f.stopped)
+	}
+	w.next()
+	if end, took := hang(); *end != (jobEnd{None: true}) || took != 0 {
+		t.Errorf("%+v after %v", end, took)
+	}
+}
+
+// TestJobDoesNotStop: its users are looked for, and no other job is made beside it.
+func TestJobDoesNotStop(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*fakeJobs)
+		took   time.Duration // at least
+	}{
+		"may not be stopped":     {func(f *fakeJobs) { f.stopErr = &smithy.GenericAPIError{Code: "AccessDeniedException"} }, longestStandstill},
+		"cannot be stopped":      {func(f *fakeJobs) { f.stopErr = outageError() }, 2 * longestStandstill},
+		"has ended, and has not": {func(f *fakeJobs) { f.stopErr = &types.PreconditionNotMetException{} }, 2 * longestStandstill},
+		"stops for ever":         {func(*fakeJobs) {}, 3 * longestStandstill},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := new(fakeJobs)
+			w := jobImporter(t, f)
+			test.change(f)
+			end, took := w.pass(t, f, nil)
+			if *end != (jobEnd{Imported: unknown}) || took < test.took || took > test.took+2*time.Hour || f.created != 1 || w.noted(t, w.noCSVKey()) == "" {
+				t.Errorf("%+v after %v", end, took)
+			}
+		})
 	}
 }
 

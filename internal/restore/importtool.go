@@ -1,10 +1,18 @@
 package restore
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/smithy-go"
+
+	"cognito-backup/internal/step"
 )
 
 // noAnswer is the SDK's code of an answer that is not Cognito's.
@@ -12,10 +20,19 @@ const noAnswer = "UnknownError"
 
 // noImportTool says that the CSV import tool refuses, and will refuse again: a
 // missing permission, a limit, a setting of the pool, or an endpoint that does
-// not know the tool. The users go by API then. What passes, such as throttling
-// and errors of Cognito's own, is left to be tried again, because creating
-// many users by API costs more.
+// not know the tool, in whatever form it says so. The users go by API then. What
+// may pass, such as throttling and errors of Cognito's own, is waited for first,
+// as long as an outage allows, because creating many users by API costs more.
 func noImportTool(err error) bool {
+	status := answerStatus(err)
+	switch {
+	case status == http.StatusNotImplemented:
+		return true
+	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
+		return false
+	case errors.As(err, new(*smithy.DeserializationError)):
+		return status >= 300 // a success that cannot be read was cut off on its way
+	}
 	var api smithy.APIError
 	if !errors.As(err, &api) {
 		return false
@@ -29,6 +46,69 @@ func noImportTool(err error) bool {
 	return permanent(err)
 }
 
+// answerStatus is the HTTP status of the answer that became the error, 0 if there
+// was none.
+func answerStatus(err error) int {
+	var answer interface{ HTTPStatusCode() int }
+	if !errors.As(err, &answer) {
+		return 0
+	}
+	return answer.HTTPStatusCode()
+}
+
+// ownEnd says that the error is none of the service that was called: this
+// invocation has no time left, or no longer holds the lease.
+func ownEnd(err error) bool {
+	for _, kind := range []any{new(*step.LeaseLostError), new(*step.HeldError), new(*step.TransientError)} {
+		if errors.As(err, kind) {
+			return true
+		}
+	}
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
 // fewAttempts is for calls of the import tool: if it does not answer after
-// some seconds, the state machine tries again, or the users go by API.
+// some seconds, the step waits, or the users go by API.
 func fewAttempts(o *idp.Options) { o.RetryMaxAttempts = 8 }
+
+// longestOutage is how long altogether a step waits for an import tool that
+// fails. An outage that passes must not cost many users who are billed as
+// active; one that does not must not keep them from coming back.
+const longestOutage = 5 * time.Minute
+
+// outage is how long the import tool has been waited for since it last worked.
+// Waits are counted, and not the time, so that a slice which did something else
+// meanwhile does not use the patience up.
+type outage time.Duration
+
+func (o outage) over() bool { return time.Duration(o) >= longestOutage }
+
+// wait is how long to wait before the tool is asked again: as long as it has
+// been waited for so far.
+func (o *outage) wait() time.Duration {
+	waited := time.Duration(*o)
+	d := min(max(waited, 10*time.Second), longestOutage-waited)
+	*o += outage(d)
+	return d
+}
+
+// longestStandstill is how long a running job may show no progress. AWS
+// documents how a job can end, and not how long it may take: a healthy one
+// imports many users a minute, so that hours without any mean that it hangs.
+const longestStandstill = 6 * time.Hour
+
+// progress is when a job was last seen to be another than before.
+type progress struct {
+	State string
+	Since time.Time
+}
+
+// see notes how far the job is and says whether it has moved.
+func (p *progress) see(j *types.UserImportJobType, now time.Time) bool {
+	state := fmt.Sprintf("%s %s %d %d %d", aws.ToString(j.JobId), j.Status, j.ImportedUsers, j.SkippedUsers, j.FailedUsers)
+	if state == p.State {
+		return false
+	}
+	p.State, p.Since = state, now
+	return true
+}

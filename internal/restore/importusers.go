@@ -56,6 +56,13 @@ type importCursor struct {
 	Begun  time.Time
 	PerRow time.Duration
 	ByAPI  bool // whoever of the file goes by API has been created
+	// Active says that the job was started, or may have been.
+	Active   bool
+	Progress progress // of the job
+	Stopped  bool     // it hung and was stopped
+	Stuck    int      // jobs of this import that hung
+	Outage   outage   // of the import tool
+	GivenUp  bool     // the file's users go by API because of it
 }
 
 // file is the durable assignment of chunks to one CSV file.
@@ -97,6 +104,7 @@ type importer struct {
 	cursor   importCursor
 	assigned map[string]bool
 	drained  bool // the queue has nothing more for this round
+	failing  bool // the import tool, when it was last asked
 	// beginning holds a token while users of the first half of a chunk are created
 	// by API: so two chunks are never both at their end, where one of the two
 	// quotas is not used.
@@ -322,7 +330,7 @@ func (w *importer) workOn(ctx context.Context, f *file) (time.Duration, error) {
 }
 
 func (w *importer) next() {
-	w.cursor = importCursor{File: w.cursor.File + 1, NoCSV: w.cursor.NoCSV, PerRow: w.cursor.PerRow}
+	w.cursor = importCursor{File: w.cursor.File + 1, NoCSV: w.cursor.NoCSV, PerRow: w.cursor.PerRow, Stuck: w.cursor.Stuck, Outage: w.cursor.Outage}
 }
 
 // createByAPI carries every chunk of the file as far as it goes without the

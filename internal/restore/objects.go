@@ -20,6 +20,7 @@ import (
 //	                                     frozen restore point of a MISSING_ONLY import
 //	missing-groups.json                  names of the groups that a MISSING_ONLY import creates
 //	no-csv.json                          why no CSV import was made any more
+//	outage.json                          how the CSV import tool failed for a while
 //	round-<round>.json                   how many chunks the round has: written last
 //	files/<round>/<n>.json               which chunks a CSV file holds: the durable assignment
 //	files/<round>/<n>.done               the file's chunks have results
@@ -63,6 +64,7 @@ func (r run) partialKey(kind, chunk string) string {
 func (r run) missingGroupsKey() string    { return r.Prefix() + "missing-groups.json" }
 func (r run) phaseKey(step string) string { return r.Prefix() + "phases/" + step + ".json" }
 func (r run) noCSVKey() string            { return r.Prefix() + "no-csv.json" }
+func (r run) outageKey() string           { return r.Prefix() + "outage.json" }
 func (r run) groupResultsKey() string     { return r.Prefix() + "results/groups.json" }
 func (r run) summaryKey() string          { return r.Prefix() + "summary.json" }
 func (r run) reportsPrefix() string       { return "reports/" + r.ExecutionName() + "/" }

@@ -49,10 +49,12 @@ func (e *PreflightError) Error() string {
 }
 
 // checkCursor is kept while pre-flight waits for somebody else's import job or
-// looks for attributes in use.
+// for the import tool, or looks for attributes in use.
 type checkCursor struct {
 	Waits     int
-	WaitedFor string // the import job of somebody else
+	WaitedFor string   // the import job of somebody else
+	Progress  progress // of that job
+	Outage    outage   // of the import tool
 	Usage     *usage
 }
 
@@ -81,6 +83,9 @@ func (s *CheckNewUserPool) Run(ctx context.Context, slice *step.Slice) (step.Run
 	if c.findings != nil {
 		return step.Run{}, &PreflightError{Findings: c.findings}
 	}
+	if c.failing {
+		return c.waitForTool(ctx)
+	}
 	if c.busy != nil {
 		return c.wait(ctx)
 	}
@@ -100,6 +105,9 @@ type checker struct {
 	cursor   *checkCursor
 	findings []string
 	busy     *types.UserImportJobType // somebody else's, in the target
+	failing  bool                     // the import tool, and perhaps not for long
+	// unlisted is why the identity providers of the target are not known.
+	unlisted error
 }
 
 // wait lets somebody else's import job into the target end first. How far it
@@ -112,6 +120,14 @@ func (c *checker) wait(ctx context.Context) (step.Run, error) {
 	next.Counts[othersImported] = c.busy.ImportedUsers
 	slog.InfoContext(ctx, "an import job of somebody else is active in the target: waiting", "job", c.cursor.WaitedFor,
 		"status", string(c.busy.Status), "imported", c.busy.ImportedUsers, "skipped", c.busy.SkippedUsers, "failed", c.busy.FailedUsers, "seconds", next.WaitSeconds)
+	return next, err
+}
+
+// waitForTool lets an outage of the import tool pass.
+func (c *checker) waitForTool(ctx context.Context) (step.Run, error) {
+	wait := c.cursor.Outage.wait()
+	next, err := c.SaveCursor(ctx, c.cursor)
+	next.WaitSeconds = int(wait.Seconds())
 	return next, err
 }
 
@@ -163,7 +179,9 @@ func (c *checker) check(ctx context.Context) (bool, error) {
 	if err := c.csv(ctx); err != nil {
 		return false, err
 	}
-	c.duration()
+	if !c.failing { // not yet known how many go by API
+		c.duration()
+	}
 	return true, c.unfinished(ctx)
 }
 
@@ -292,9 +310,13 @@ func (c *checker) target(ctx context.Context) (bool, error) {
 	c.plan.Target = SettingsOf(out.UserPool)
 	in := &idp.ListIdentityProvidersInput{UserPoolId: &id, MaxResults: aws.Int32(pool.PageSize)}
 	for {
-		page, err := c.API.ListIdentityProviders(ctx, in)
+		page, err := c.API.ListIdentityProviders(ctx, in, fewAttempts)
 		if err != nil {
-			return false, fmt.Errorf("list identity providers of %s: %w", id, err)
+			if err = fmt.Errorf("list identity providers of %s: %w", id, err); ownEnd(err) {
+				return false, err
+			}
+			c.unlisted = err // they decide about no more than a warning
+			return true, nil
 		}
 		for _, p := range page.Providers {
 			c.plan.Target.Providers = append(c.plan.Target.Providers, aws.ToString(p.ProviderName))
@@ -395,6 +417,12 @@ func subset(small, large []string) bool {
 
 // providers warns of identity providers that the target lacks.
 func (c *checker) providers() {
+	if c.unlisted != nil {
+		c.warn("Whether %s has the identity providers of the source could not be checked (%v): users of one that it lacks cannot sign in, and links to it cannot be restored, until it exists.",
+			c.plan.Target.ID, c.unlisted)
+		c.plan.Target.Providers = c.plan.Source.Providers // so that no failure of a link is laid on them
+		return
+	}
 	var missing []string
 	for _, name := range c.plan.Source.Providers {
 		if !slices.Contains(c.plan.Target.Providers, name) {
@@ -458,20 +486,34 @@ func (c *checker) csv(ctx context.Context) error {
 	}
 	out, err := c.API.GetCSVHeader(ctx, &idp.GetCSVHeaderInput{UserPoolId: &id}, fewAttempts)
 	if err != nil {
-		return c.withoutCSV(fmt.Errorf("read the CSV header of %s: %w", id, err))
+		return c.withoutCSV(ctx, fmt.Errorf("read the CSV header of %s: %w", id, err))
 	}
 	c.busy, err = c.activeJob(ctx, id)
 	if err != nil {
-		return c.withoutCSV(err)
+		return c.withoutCSV(ctx, err)
 	}
+	c.cursor.Outage = 0
 	c.plan.Header = out.CSVHeader
 	switch {
 	case c.busy != nil:
+		c.hangs()
 		return nil
 	case c.cursor.Waits > 0:
 		c.warn("An import job of somebody else, %s, was active in %s; the import began when it had ended.", c.cursor.WaitedFor, id)
 	}
 	return c.elsewhere(ctx)
+}
+
+// hangs refuses to wait any longer for somebody else's job that does not move.
+// It is not ours to stop.
+func (c *checker) hangs() {
+	c.cursor.Progress.see(c.busy, c.Now())
+	still := c.Now().Sub(c.cursor.Progress.Since)
+	if still < longestStandstill {
+		return
+	}
+	c.stop("import job %s of somebody else in %s has not moved for %s (%s, %s imported); stop it with aws cognito-idp stop-user-import-job --region %s --user-pool-id %s --job-id %s and start again, or wait until it has ended",
+		aws.ToString(c.busy.JobId), c.plan.Target.ID, roughly(still), c.busy.Status, plural(int(c.busy.ImportedUsers), "user", "users"), c.Region, c.plan.Target.ID, aws.ToString(c.busy.JobId))
 }
 
 // activeJob finds the import job that runs in a pool, if one does.
@@ -500,16 +542,14 @@ const otherPools = 100
 
 // elsewhere warns of import jobs in other pools, as far as this function may
 // see them: an account has one active job at a time. Ours waits for it, and
-// meanwhile users are created by API.
+// meanwhile users are created by API. Nothing depends on it, so that a failure
+// is a warning, too.
 func (c *checker) elsewhere(ctx context.Context) error {
 	in := &idp.ListUserPoolsInput{MaxResults: aws.Int32(pool.PageSize)}
 	for looked := 0; looked < otherPools; {
 		page, err := c.API.ListUserPools(ctx, in, fewAttempts)
 		if err != nil {
-			if permanent(err) {
-				return nil // what may not be seen is met when our job is to start
-			}
-			return fmt.Errorf("list user pools: %w", err)
+			return c.unseen(fmt.Errorf("list user pools: %w", err))
 		}
 		found := make([]*types.UserImportJobType, len(page.UserPools))
 		g, gctx := limited(ctx, 8)
@@ -526,14 +566,15 @@ func (c *checker) elsewhere(ctx context.Context) error {
 				return err
 			})
 		}
-		if err := g.Wait(); err != nil {
-			return err
-		}
+		err = g.Wait()
 		for i, j := range found {
 			if j != nil {
 				c.warn("An import job of somebody else is active in %s (%s, %s imported so far), and an account has one at a time: ours starts when that has ended. Users who go by API are created meanwhile.",
 					aws.ToString(page.UserPools[i].Id), aws.ToString(j.JobId), plural(int(j.ImportedUsers), "user", "users"))
 			}
+		}
+		if err != nil {
+			return c.unseen(err)
 		}
 		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
 			return nil
@@ -542,12 +583,32 @@ func (c *checker) elsewhere(ctx context.Context) error {
 	return nil
 }
 
-// withoutCSV goes on without CSV imports when the tool refuses for good.
-func (c *checker) withoutCSV(err error) error {
-	if !noImportTool(err) {
+// unseen warns that it is not known whether other pools have import jobs. That
+// this function may not see them is no reason to: it is met when our job is to start.
+func (c *checker) unseen(err error) error {
+	switch {
+	case ownEnd(err):
 		return err
+	case !permanent(err):
+		c.warn("Whether an import job of somebody else is active in another pool could not be checked (%v). An account has one at a time: if there is one, ours starts when that has ended.", err)
 	}
-	c.warn("No CSV import is possible (%v): all users are created by API, and Cognito bills each of them as active this month.", err)
+	return nil
+}
+
+// withoutCSV goes on without CSV imports when the tool refuses for good, or has
+// failed for too long.
+func (c *checker) withoutCSV(ctx context.Context, err error) error {
+	switch {
+	case ownEnd(err):
+		return err
+	case noImportTool(err):
+		c.warn("No CSV import is possible (%v): all users are created by API, and Cognito bills each of them as active this month.", err)
+	case c.cursor.Outage.over():
+		c.warn("The CSV import tool failed for more than five minutes (%v): all users are created by API, and Cognito bills each of them as active this month.", err)
+	default:
+		slog.WarnContext(ctx, "the CSV import tool fails: waiting", step.LogError, err.Error())
+		c.failing = true
+	}
 	return nil
 }
 
@@ -555,7 +616,7 @@ func (c *checker) withoutCSV(err error) error {
 // and registers this one unless it writes nothing. Whom they created was never
 // given what is theirs, so that a MISSING_ONLY import goes on with them.
 func (c *checker) unfinished(ctx context.Context) error {
-	if c.findings != nil || c.busy != nil {
+	if c.findings != nil || c.failing || c.busy != nil {
 		return nil
 	}
 	into := importsInto(c.plan.Target.ID)

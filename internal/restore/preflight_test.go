@@ -43,6 +43,10 @@ type preflightWorld struct {
 	pools          []string
 	headerErr      error
 	listErr        error
+	providersErr   error
+	jobsErr        map[string]error // by pool
+	tool           PreflightAPI     // the import tool, if another than this world's
+	now            func() time.Time
 }
 
 const (
@@ -93,7 +97,7 @@ func (w *preflightWorld) ListIdentityProviders(context.Context, *idp.ListIdentit
 	for _, name := range w.providers {
 		out.Providers = append(out.Providers, types.ProviderDescription{ProviderName: &name})
 	}
-	return out, nil
+	return out, w.providersErr
 }
 
 func (w *preflightWorld) ListUserImportJobs(_ context.Context, in *idp.ListUserImportJobsInput, _ ...func(*idp.Options)) (*idp.ListUserImportJobsOutput, error) {
@@ -101,7 +105,9 @@ func (w *preflightWorld) ListUserImportJobs(_ context.Context, in *idp.ListUserI
 		return nil, &smithy.GenericAPIError{Code: "AccessDeniedException"}
 	}
 	job, known := w.jobs[*in.UserPoolId]
-	switch {
+	switch err := w.jobsErr[*in.UserPoolId]; {
+	case err != nil:
+		return nil, err
 	case !known:
 		return &idp.ListUserImportJobsOutput{}, nil
 	case in.PaginationToken == nil: // old jobs first
@@ -122,8 +128,32 @@ func (w *preflightWorld) GetCSVHeader(context.Context, *idp.GetCSVHeaderInput, .
 	return &idp.GetCSVHeaderOutput{CSVHeader: []string{"email", "email_verified", "custom:plan", columnMFA, columnName}}, w.headerErr
 }
 
-// check runs pre-flight for as long as it takes.
+// check runs one slice of pre-flight over the world.
 func (w *preflightWorld) check(t *testing.T) (findings []string, plan *Plan, run step.Run) {
+	t.Helper()
+	runner, event := w.runner(t)
+	run, err := runner.Handle(t.Context(), event)
+	if refused := new(PreflightError); errors.As(err, &refused) {
+		return refused.Findings, nil, run
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nil, planned(t, runner, event), run
+}
+
+// planned is the plan that pre-flight wrote, empty if none.
+func planned(t *testing.T, runner *step.Runner, event step.Event) *Plan {
+	t.Helper()
+	r, plan := run{&step.Slice{Event: event, Objects: runner.Objects}}, new(Plan)
+	if _, err := r.get(t.Context(), r.planKey(), plan); err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// runner is pre-flight over the world with the event of its first slice.
+func (w *preflightWorld) runner(t *testing.T) (*step.Runner, step.Event) {
 	t.Helper()
 	started := time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
 	store := &backup.Store{Table: new(backuptest.Table)}
@@ -159,27 +189,18 @@ func (w *preflightWorld) check(t *testing.T) (findings []string, plan *Plan, run
 		}
 	}
 	objects := &step.Objects{API: new(steptest.Bucket), Bucket: "bucket"}
-	slice := &step.Slice{Objects: objects, Event: step.Event{Workflow: "ImportWorkflow", Step: "CheckNewUserPool", StartTime: started.Add(time.Hour),
+	event := step.Event{Workflow: "ImportWorkflow", Step: "CheckNewUserPool", StartTime: started.Add(time.Hour),
 		Execution: "arn:aws:states:us-west-2:123456789012:execution:CognitoBackup-ImportWorkflow:restore-1",
-		Input:     []byte(fmt.Sprintf(`{"NewUserPoolId": %q%s}`, targetPool, w.in))}}
+		Input:     []byte(fmt.Sprintf(`{"NewUserPoolId": %q%s}`, targetPool, w.in))}
 	s := &CheckNewUserPool{API: w, Store: store, SourcePoolID: from, Region: "us-west-2", TPS: w.tps, SliceSeconds: 720, Now: time.Now}
-	runner := &step.Runner{Step: s, Objects: objects, Slice: time.Minute, Now: time.Now}
-	run, err = runner.Handle(t.Context(), slice.Event)
-	if refused := new(PreflightError); errors.As(err, &refused) {
-		return refused.Findings, nil, run
+	if w.tool != nil {
+		s.API = w.tool
 	}
-	if err != nil {
-		t.Fatal(err)
+	if w.now != nil {
+		s.Now = w.now
 	}
-	plan = new(Plan)
-	if _, err := (run0{slice}).get(t.Context(), (run0{slice}).planKey(), plan); err != nil {
-		t.Fatal(err)
-	}
-	return nil, plan, run
+	return &step.Runner{Step: s, Objects: objects, Slice: time.Minute, Now: time.Now}, event
 }
-
-// run0 is the type run, whose name tests use for documents.
-type run0 = run
 
 func (w *preflightWorld) attribute(name string, change func(*types.SchemaAttributeType)) {
 	w.target.SchemaAttributes = slices.Clone(w.target.SchemaAttributes)

@@ -171,11 +171,16 @@ func newReporter(v *verifier) *reporter {
 // write makes the reports and stores them.
 func (w *reporter) write(ctx context.Context) error {
 	w.head()
-	var refused string
-	if there, err := w.get(ctx, w.noCSVKey(), &refused); err != nil {
-		return err
-	} else if there {
-		w.Warnings = append(w.Warnings, fmt.Sprintf("The CSV import tool refused (%s), so the users after that were created by API, and Cognito bills them as active this month. Mend it before the next import.", refused))
+	for _, note := range []struct{ key, sentence string }{
+		{w.noCSVKey(), "No CSV import was possible any more (%s), so the users after that were created by API, and Cognito bills them as active this month. Mend it before the next import."},
+		{w.outageKey(), "The CSV import tool failed for more than five minutes (%s), so users whose turn it was were created by API, and Cognito bills them as active this month."},
+	} {
+		var reason string
+		if there, err := w.get(ctx, note.key, &reason); err != nil {
+			return err
+		} else if there {
+			w.Warnings = append(w.Warnings, fmt.Sprintf(note.sentence, reason))
+		}
 	}
 	if err := w.people(ctx); err != nil {
 		return err
