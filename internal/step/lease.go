@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/aws/smithy-go"
 )
 
 const (
@@ -31,6 +32,11 @@ const (
 	// (not yet visible, or its history is gone) keeps the lease: longer than any
 	// function runs.
 	unknownAfter = 15 * time.Minute
+	// descriptions is how often, a second apart, the holder is asked after before
+	// it counts as running: "This operation is eventually consistent. The results
+	// are best effort and may not reflect very recent updates and changes" (AWS
+	// Step Functions API Reference, DescribeExecution).
+	descriptions = 4
 )
 
 // slotPrefix begins the names of the attributes that hold the invocation at
@@ -68,6 +74,20 @@ type leaseRecord struct {
 	RunID      string `dynamodbav:"runId"`
 	UserPoolID string `dynamodbav:"userPoolId"`
 	RenewedAt  string `dynamodbav:"renewedAt"`
+	// EndedAt is when the lease was given back. The rest of the record stays,
+	// because each run id is later than the one before it.
+	EndedAt string `dynamodbav:"endedAt"`
+}
+
+// unchanged is true while the record is as it was read. EndedAt is part of it
+// because a renewal within the same millisecond shows there alone.
+func (r *leaseRecord) unchanged() expression.ConditionBuilder {
+	ended := expression.AttributeNotExists(expression.Name("endedAt"))
+	if r.EndedAt != "" {
+		ended = expression.Name("endedAt").Equal(expression.Value(r.EndedAt))
+	}
+	return expression.Name("execution").Equal(expression.Value(r.Execution)).
+		And(expression.Name("renewedAt").Equal(expression.Value(r.RenewedAt)), ended)
 }
 
 // HeldError says that another execution holds the lease.
@@ -115,10 +135,11 @@ func (l *Lease) read(ctx context.Context) (*leaseRecord, map[string]types.Attrib
 
 // Take gives the lease to the execution and returns its run id. Asking again
 // for the same execution returns the same id. The lease is taken over only
-// from an execution that no longer runs; otherwise the error is a *HeldError.
+// when it was given back or its execution no longer runs; otherwise the error
+// is a *HeldError.
 // userPoolID is the pool that the table backs up, "" where that does not matter.
 func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executions ExecutionsAPI) (string, error) {
-	for {
+	for described := 0; ; {
 		held, item, err := l.read(ctx)
 		if err != nil {
 			return "", err
@@ -130,30 +151,39 @@ func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executio
 				return "", &OtherPoolError{Table: l.Table, Stored: held.UserPoolID, Given: userPoolID}
 			}
 		}
-		if held.Execution == execution {
+		again := held.Execution == execution
+		if again && held.EndedAt == "" {
 			return held.RunID, l.clear(ctx, execution, item)
 		}
-		if held.Execution != "" {
+		if !again && held.Execution != "" && held.EndedAt == "" {
 			running, err := l.running(ctx, held, executions)
 			if err != nil {
 				return "", err
 			}
-			if running {
+			if described++; running && described >= descriptions {
 				return "", &HeldError{Workflow: l.Workflow, Execution: held.Execution, RenewedAt: held.RenewedAt}
 			}
+			if running {
+				if err := l.Sleep(ctx, time.Second); err != nil {
+					return "", fmt.Errorf("wait whether execution %s, which holds the lease, has ended: %w", held.Execution, err)
+				}
+				continue // it may have given the lease back meanwhile
+			}
 		}
-		runID, err := l.nextRunID(held.RunID)
-		if err != nil {
-			return "", err
+		runID := held.RunID // of an execution that ended and was redriven
+		if !again {
+			if runID, err = l.nextRunID(held.RunID); err != nil {
+				return "", err
+			}
 		}
 		condition := expression.AttributeNotExists(expression.Name("id"))
 		if held.RunID != "" {
-			condition = expression.Name("execution").Equal(expression.Value(held.Execution)).
-				And(expression.Name("renewedAt").Equal(expression.Value(held.RenewedAt)))
+			condition = held.unchanged()
 		}
 		update := expression.Set(expression.Name("execution"), expression.Value(execution)).
 			Set(expression.Name("runId"), expression.Value(runID)).
-			Set(expression.Name("renewedAt"), expression.Value(FormatTime(l.Now())))
+			Set(expression.Name("renewedAt"), expression.Value(FormatTime(l.Now()))).
+			Remove(expression.Name("endedAt"))
 		if userPoolID != "" {
 			update = update.Set(expression.Name("userPoolId"), expression.Value(userPoolID))
 		}
@@ -166,6 +196,30 @@ func (l *Lease) Take(ctx context.Context, execution, userPoolID string, executio
 		}
 		return runID, l.clear(ctx, execution, item)
 	}
+}
+
+// GiveBack says that the execution writes nothing more that the lease guards,
+// so that the next one need not ask Step Functions, which may not know yet.
+// Nothing happens if the execution does not hold the lease. ended is when it
+// ended; the zero time is for the last state of an execution, which is still
+// running. A lease that was renewed after ended stays: the execution was
+// redriven meanwhile, and what says that it ended is older than that.
+//
+// The slots stay, too: whoever takes the lease waits for functions that did not
+// end in order, whether or not it was given back.
+func (l *Lease) GiveBack(ctx context.Context, execution string, ended time.Time) error {
+	condition := expression.Name("execution").Equal(expression.Value(execution))
+	if !ended.IsZero() {
+		condition = condition.And(expression.Name("renewedAt").LessThanEqual(expression.Value(FormatTime(ended))))
+	}
+	_, err := l.update(ctx, expression.Set(expression.Name("endedAt"), expression.Value(FormatTime(l.Now()))), condition, types.ReturnValueNone)
+	if other := new(types.ConditionalCheckFailedException); errors.As(err, &other) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("give back the lease of the %s: %w", l.Workflow, err)
+	}
+	return nil
 }
 
 func (l *Lease) backedUp(ctx context.Context, userPoolID string) (bool, error) {
@@ -217,7 +271,7 @@ func (l *Lease) nextRunID(last string) (string, error) {
 
 func (l *Lease) running(ctx context.Context, held *leaseRecord, executions ExecutionsAPI) (bool, error) {
 	out, err := executions.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &held.Execution})
-	if unknown := new(sfntypes.ExecutionDoesNotExist); errors.As(err, &unknown) {
+	if unknown(err) {
 		renewed, err := time.Parse(TimeFormat, held.RenewedAt)
 		if err != nil {
 			return false, fmt.Errorf("the lease of the %s holds a renewal that is no time: %w", l.Workflow, err)
@@ -228,6 +282,22 @@ func (l *Lease) running(ctx context.Context, held *leaseRecord, executions Execu
 		return false, fmt.Errorf("describe execution %s, which holds the lease: %w", held.Execution, err)
 	}
 	return out.Status == sfntypes.ExecutionStatusRunning || out.Status == sfntypes.ExecutionStatusPendingRedrive, nil
+}
+
+// unknown says that Step Functions does not know the execution: not yet, no
+// more, or, with the last of these codes, because the endpoint does not have
+// the operation at all. What may be cured, such as a missing permission, says
+// nothing of the execution and stays an error.
+func unknown(err error) bool {
+	var answer smithy.APIError
+	if !errors.As(err, &answer) {
+		return false
+	}
+	switch answer.ErrorCode() {
+	case "ExecutionDoesNotExist", "InvalidArn", "StateMachineDoesNotExist", "UnknownOperationException":
+		return true
+	}
+	return false
 }
 
 func (l *Lease) update(ctx context.Context, update expression.UpdateBuilder, condition expression.ConditionBuilder, returned types.ReturnValue) (*dynamodb.UpdateItemOutput, error) {
@@ -257,12 +327,20 @@ type Holder struct {
 // Enter takes the step's slot for one invocation. When the invocation before
 // did not end in order it may still be at work somewhere, and Enter waits
 // until it cannot write any more.
+//
+// A lease that was given back is held again by whoever enters. That may be a
+// redriven execution, which goes on, or a straggler of one that has ended. The
+// straggler is no worse than if nothing had been given back: either the next
+// execution took the lease before, and the straggler is refused, or it finds
+// the lease held, asks Step Functions, and waits for the straggler's slot. And
+// one that read the lease before and takes it after fails on its condition.
 func (l *Lease) Enter(ctx context.Context, execution, step, invocation string) (*Holder, error) {
 	h := &Holder{lease: l, execution: execution, slot: slotPrefix + step, invocation: invocation}
 	now := l.Now()
 	out, err := l.update(ctx,
 		expression.Set(expression.Name(h.slot), expression.Value(invocation)).
-			Set(expression.Name("renewedAt"), expression.Value(FormatTime(now))),
+			Set(expression.Name("renewedAt"), expression.Value(FormatTime(now))).
+			Remove(expression.Name("endedAt")),
 		expression.Name("execution").Equal(expression.Value(execution)), types.ReturnValueAllOld)
 	if lost := new(types.ConditionalCheckFailedException); errors.As(err, &lost) {
 		return nil, &LeaseLostError{Workflow: l.Workflow, Execution: execution}

@@ -145,17 +145,22 @@ func TestLease(t *testing.T) {
 	b := start(t, seed.Pool(seed.Options{Users: 1, Groups: 1}))
 	ctx := t.Context()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var mu sync.Mutex
 	var slept time.Duration
 	lease := &step.Lease{
 		API: dynamodb.NewFromConfig(b.Config(b.primary)), Table: table, Region: b.primary, Workflow: "TestWorkflow",
-		Now:   func() time.Time { return now },
-		Sleep: func(_ context.Context, d time.Duration) error { slept += d; return nil },
+		Now: func() time.Time { return now },
+		Sleep: func(_ context.Context, d time.Duration) error {
+			mu.Lock()
+			defer mu.Unlock()
+			slept += d
+			return nil
+		},
 	}
 	known := executions{"one": types.ExecutionStatusRunning}
 
 	// Of many that ask at once, one gets it.
 	var wg sync.WaitGroup
-	var mu sync.Mutex
 	var winners []string
 	contenders := executions{}
 	for n := range 8 {
@@ -192,6 +197,7 @@ func TestLease(t *testing.T) {
 	}
 
 	// Two invocations of a step: the second waits, and the first notices.
+	slept = 0
 	zombie, err := lease.Enter(ctx, "one", "Step", "invocation-1")
 	if err != nil {
 		t.Fatal(err)
@@ -249,7 +255,32 @@ func TestLease(t *testing.T) {
 	}
 	now = now.Add(-time.Hour) // a machine whose clock is behind
 	known["three"] = types.ExecutionStatusFailed
-	if fourth, err := lease.Take(ctx, "four", "pool", known); err != nil || fourth <= second {
+	fourth, err := lease.Take(ctx, "four", "pool", known)
+	if err != nil || fourth <= second {
 		t.Errorf("run %s follows %s, %v", fourth, second, err)
+	}
+
+	// Given back: only by its execution, and not by what is older than a renewal.
+	known["four"] = types.ExecutionStatusRunning
+	for _, c := range []struct {
+		execution string
+		ended     time.Time
+	}{{"three", time.Time{}}, {"four", now.Add(-time.Second)}} {
+		if err := lease.GiveBack(ctx, c.execution, c.ended); err != nil {
+			t.Error(err)
+		}
+		if _, err := lease.Take(ctx, "five", "pool", known); !errors.As(err, &held) {
+			t.Errorf("%s gave back what it did not hold at %v: %v", c.execution, c.ended, err)
+		}
+	}
+	if err := lease.GiveBack(ctx, "four", now); err != nil {
+		t.Fatal(err)
+	}
+	slept = 0
+	if fifth, err := lease.Take(ctx, "five", "pool", nil); err != nil || fifth <= fourth || slept != 0 {
+		t.Errorf("after it was given back: run %s follows %s, %v, slept %v", fifth, fourth, err, slept)
+	}
+	if _, err := lease.Take(ctx, "six", "pool", executions{"five": types.ExecutionStatusRunning}); !errors.As(err, &held) {
+		t.Errorf("taken from the execution that took what was given back: %v", err)
 	}
 }
