@@ -54,8 +54,10 @@ func (e *statusChange) failure(ctx context.Context, api Executions, prefix strin
 	described, err := api.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &d.ExecutionARN})
 	if err == nil {
 		input = cmp.Or(aws.ToString(described.Input), input)
-		f.Error, f.Cause = aws.ToString(described.Error), aws.ToString(described.Cause)
-		f.Started, f.Ended = aws.ToTime(described.StartDate), aws.ToTime(described.StopDate)
+		// The description is eventually consistent: it may still be of an
+		// execution that runs, which has no end and no cause.
+		f.Error, f.Cause = cmp.Or(aws.ToString(described.Error), f.Error), cmp.Or(aws.ToString(described.Cause), f.Cause)
+		f.Started, f.Ended = cmp.Or(aws.ToTime(described.StartDate), f.Started), cmp.Or(aws.ToTime(described.StopDate), f.Ended)
 	}
 	f.DryRun = asksForDryRun(input)
 	failed, historyErr := findFailed(ctx, api, d.ExecutionARN)
@@ -96,9 +98,13 @@ type failedTask struct{ step, name, cause string }
 const historyPages = 5
 
 // findFailed reads the history backwards from its end. The last failure event
-// leads, by the ids of the events before it, to the state that was entered.
+// of a task leads, by the ids of the events before it, to the state that was
+// entered. Error and cause are those of the execution's own end where that tells
+// them: a task that failed was perhaps retried, and the execution was stopped
+// or ran too long for another reason.
 func findFailed(ctx context.Context, api Executions, execution string) (failedTask, error) {
 	var failed failedTask
+	var told bool    // error and cause are known, or there are none
 	var follow int64 // id of the event that leads to the state; 0 until the failure is found
 	pages := sfn.NewGetExecutionHistoryPaginator(api, &sfn.GetExecutionHistoryInput{
 		ExecutionArn: &execution, ReverseOrder: true, MaxResults: 1000, IncludeExecutionData: aws.Bool(false),
@@ -109,12 +115,19 @@ func findFailed(ctx context.Context, api Executions, execution string) (failedTa
 			return failed, fmt.Errorf("get execution history: %w", err)
 		}
 		for _, event := range page.Events {
+			if name, cause, ended := executionEnd(&event); ended {
+				if !told && follow == 0 { // and not the end before a redrive
+					failed.name, failed.cause = name, cause
+					told = name != "" || cause != "" || event.Type != types.HistoryEventTypeExecutionFailed
+				}
+				continue
+			}
+			name, cause, failure := taskFailure(&event)
 			switch {
-			case follow == 0 && event.Type == types.HistoryEventTypeTaskFailed:
-				failed.name, failed.cause = aws.ToString(event.TaskFailedEventDetails.Error), aws.ToString(event.TaskFailedEventDetails.Cause)
-				follow = event.PreviousEventId
-			case follow == 0 && event.Type == types.HistoryEventTypeTaskTimedOut:
-				failed.name, failed.cause = aws.ToString(event.TaskTimedOutEventDetails.Error), aws.ToString(event.TaskTimedOutEventDetails.Cause)
+			case follow == 0 && failure:
+				if !told {
+					failed.name, failed.cause = name, cause
+				}
 				follow = event.PreviousEventId
 			case follow == 0 && event.StateEnteredEventDetails != nil:
 				// Stopped or failed inside a state without a failed task.
@@ -129,6 +142,58 @@ func findFailed(ctx context.Context, api Executions, execution string) (failedTa
 		}
 	}
 	return failed, nil
+}
+
+// executionEnd is what an event says of the end of the whole execution. The
+// API promises the details of no event.
+func executionEnd(event *types.HistoryEvent) (name, cause string, is bool) {
+	switch event.Type {
+	case types.HistoryEventTypeExecutionFailed:
+		if d := event.ExecutionFailedEventDetails; d != nil {
+			name, cause = aws.ToString(d.Error), aws.ToString(d.Cause)
+		}
+	case types.HistoryEventTypeExecutionTimedOut:
+		if d := event.ExecutionTimedOutEventDetails; d != nil {
+			name, cause = aws.ToString(d.Error), aws.ToString(d.Cause)
+		}
+	case types.HistoryEventTypeExecutionAborted:
+		if d := event.ExecutionAbortedEventDetails; d != nil {
+			name, cause = aws.ToString(d.Error), aws.ToString(d.Cause)
+		}
+	default:
+		return "", "", false
+	}
+	return name, cause, true
+}
+
+// taskFailure is what an event says of a task that failed, however the state
+// machine invokes its function.
+func taskFailure(event *types.HistoryEvent) (name, cause string, is bool) {
+	switch event.Type {
+	case types.HistoryEventTypeTaskFailed:
+		if d := event.TaskFailedEventDetails; d != nil {
+			name, cause = aws.ToString(d.Error), aws.ToString(d.Cause)
+		}
+	case types.HistoryEventTypeTaskTimedOut:
+		if d := event.TaskTimedOutEventDetails; d != nil {
+			name, cause = aws.ToString(d.Error), aws.ToString(d.Cause)
+		}
+	case types.HistoryEventTypeTaskStartFailed:
+		if d := event.TaskStartFailedEventDetails; d != nil {
+			name, cause = aws.ToString(d.Error), aws.ToString(d.Cause)
+		}
+	case types.HistoryEventTypeLambdaFunctionFailed:
+		if d := event.LambdaFunctionFailedEventDetails; d != nil {
+			name, cause = aws.ToString(d.Error), aws.ToString(d.Cause)
+		}
+	case types.HistoryEventTypeLambdaFunctionTimedOut:
+		if d := event.LambdaFunctionTimedOutEventDetails; d != nil {
+			name, cause = aws.ToString(d.Error), aws.ToString(d.Cause)
+		}
+	default:
+		return "", "", false
+	}
+	return name, cause, true
 }
 
 // isStatusChange says whether the payload comes from the EventBridge rule.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
@@ -60,6 +61,20 @@ func failed(id, previous int64, cause string) types.HistoryEvent {
 	return e
 }
 
+// end is the end of an execution, with details.
+func end(id, previous int64, kind types.HistoryEventType, name, cause string) types.HistoryEvent {
+	e := event(id, previous, kind)
+	switch kind {
+	case types.HistoryEventTypeExecutionFailed:
+		e.ExecutionFailedEventDetails = &types.ExecutionFailedEventDetails{Error: &name, Cause: &cause}
+	case types.HistoryEventTypeExecutionTimedOut:
+		e.ExecutionTimedOutEventDetails = &types.ExecutionTimedOutEventDetails{Error: &name, Cause: &cause}
+	case types.HistoryEventTypeExecutionAborted:
+		e.ExecutionAbortedEventDetails = &types.ExecutionAbortedEventDetails{Error: &name, Cause: &cause}
+	}
+	return e
+}
+
 func TestFindFailed(t *testing.T) {
 	scheduled := func(id, previous int64) types.HistoryEvent {
 		return event(id, previous, types.HistoryEventTypeTaskScheduled)
@@ -86,11 +101,48 @@ func TestFindFailed(t *testing.T) {
 			entered(2, 1, "ImportUsers"), event(3, 2, types.HistoryEventTypeTaskSucceeded),
 			entered(4, 3, "WaitForImportUsers"), event(5, 4, types.HistoryEventTypeExecutionAborted),
 		}, failedTask{step: "WaitForImportUsers"}},
+		{"a task without details", []types.HistoryEvent{
+			entered(2, 1, "ScanTable"), scheduled(3, 2), event(4, 3, types.HistoryEventTypeTaskFailed),
+			event(5, 4, types.HistoryEventTypeExecutionFailed),
+		}, failedTask{step: "ScanTable"}},
+		{"a time-out without details", []types.HistoryEvent{
+			entered(2, 1, "ScanTable"), scheduled(3, 2), event(4, 3, types.HistoryEventTypeTaskTimedOut),
+			event(5, 4, types.HistoryEventTypeExecutionFailed),
+		}, failedTask{step: "ScanTable"}},
+		{"a task without details, and an execution with them", []types.HistoryEvent{
+			entered(2, 1, "ScanTable"), scheduled(3, 2), event(4, 3, types.HistoryEventTypeTaskFailed),
+			end(5, 4, types.HistoryEventTypeExecutionFailed, "Failure", "why"),
+		}, failedTask{"ScanTable", "Failure", "why"}},
+		{"a function that the state names itself", []types.HistoryEvent{
+			entered(2, 1, "ImportUsers"), entered(3, 1, "UpdateUsers"), scheduled(4, 2),
+			{Id: 5, PreviousEventId: 4, Type: types.HistoryEventTypeLambdaFunctionFailed,
+				LambdaFunctionFailedEventDetails: &types.LambdaFunctionFailedEventDetails{Error: aws.String("Failure"), Cause: aws.String("why")}},
+			event(6, 5, types.HistoryEventTypeExecutionFailed),
+		}, failedTask{"ImportUsers", "Failure", "why"}},
+		{"its time-out", []types.HistoryEvent{
+			entered(2, 1, "ImportUsers"), entered(3, 1, "UpdateUsers"), scheduled(4, 2), event(5, 4, types.HistoryEventTypeLambdaFunctionTimedOut),
+			end(6, 5, types.HistoryEventTypeExecutionFailed, "States.Timeout", ""),
+		}, failedTask{"ImportUsers", "States.Timeout", ""}},
+		{"stopped while a task is retried", []types.HistoryEvent{
+			entered(2, 1, "ScanTable"), scheduled(3, 2), failed(4, 3, "passed by"), scheduled(5, 4),
+			end(6, 5, types.HistoryEventTypeExecutionAborted, "", "maintenance"),
+		}, failedTask{"ScanTable", "", "maintenance"}},
+		{"stopped without a reason", []types.HistoryEvent{
+			entered(2, 1, "ScanTable"), scheduled(3, 2), failed(4, 3, "passed by"), scheduled(5, 4), event(6, 5, types.HistoryEventTypeExecutionAborted),
+		}, failedTask{step: "ScanTable"}},
+		{"ran too long", []types.HistoryEvent{
+			entered(2, 1, "ScanTable"), scheduled(3, 2), failed(4, 3, "passed by"), scheduled(5, 4),
+			end(6, 5, types.HistoryEventTypeExecutionTimedOut, "States.Timeout", ""),
+		}, failedTask{"ScanTable", "States.Timeout", ""}},
+		{"redriven", []types.HistoryEvent{
+			entered(2, 1, "ScanTable"), scheduled(3, 2), failed(4, 3, "first"), end(5, 4, types.HistoryEventTypeExecutionFailed, "Failure", "first"),
+			event(6, 5, types.HistoryEventTypeExecutionRedriven), scheduled(7, 2), failed(8, 7, "last"), event(9, 8, types.HistoryEventTypeExecutionFailed),
+		}, failedTask{"ScanTable", "Failure", "last"}},
 		{"nothing", nil, failedTask{}},
 	} {
 		for _, page := range []int{1, 2, 100} {
 			got, err := findFailed(t.Context(), &execution{events: c.events, page: page}, "arn")
-			if page == 1 && len(c.events) > historyPages {
+			if page*historyPages < len(c.events) {
 				continue // beyond what is read
 			}
 			if err != nil || got != c.want {
@@ -123,6 +175,17 @@ func TestFailureFromEvent(t *testing.T) {
 	api.describe.Input = aws.String(`{"NewUserPoolId":"us-west-2_Example02","DryRun":true}`)
 	if f := e.failure(t.Context(), api, "CognitoBackup"); !f.DryRun {
 		t.Error("a dry run was not recognised")
+	}
+
+	// What is described may lag behind the event: nothing in it is lost to that.
+	api.describe = &sfn.DescribeExecutionOutput{Status: types.ExecutionStatusRunning, StartDate: aws.Time(time.UnixMilli(1795338043500).UTC())}
+	f = e.failure(t.Context(), api, "CognitoBackup")
+	if f.Error != "Failure" || f.Cause != "boom" || !f.Started.Equal(*api.describe.StartDate) || f.Ended.UnixMilli() != 1795338103000 {
+		t.Errorf("failure of an execution that seems to run is %+v", f)
+	}
+	api.describe = &sfn.DescribeExecutionOutput{Error: aws.String("Failure"), Cause: aws.String("more of it")}
+	if f := e.failure(t.Context(), api, "CognitoBackup"); f.Cause != "more of it" || f.Started.UnixMilli() != 1795338043000 {
+		t.Errorf("failure with a description is %+v", f)
 	}
 
 	// Without access to the execution the event itself has to do.
