@@ -243,7 +243,7 @@ to Cognito, and to nothing else. (AWS does not document which of its two service
 
 `)
 	common := commonStatements(grants)
-	fmt.Fprint(&b, tableHead+rows(common)+"\n\nwhere the log group is the function's own. With `customerManagedKeys` every function may also use its Region's key, through those of DynamoDB, S3, SQS and SNS that it calls.\n")
+	fmt.Fprint(&b, tableHead+rows(common)+"\n\nwhere the log group is the function's own; send-message, which takes no part in the work, may only give the lease back. With `customerManagedKeys` every function may also use its Region's key, through those of DynamoDB, S3, SQS and SNS that it calls.\n")
 	for _, step := range steps {
 		where := "both Regions"
 		if there[step.name] == nil {

@@ -205,7 +205,7 @@ var steps = []step{
 		},
 	},
 	{
-		name: "send-message", does: "Tells people how a workflow ended", memory: standardMemory,
+		name: "send-message", does: "Tells people how a workflow ended, and gives its lease back", memory: standardMemory,
 		env: []string{"TOPIC_ARN", "SNS_PREFERENCE"},
 		grants: func(s *site) []grant {
 			grants := []grant{
@@ -215,6 +215,7 @@ var steps = []step{
 				s.onRunObjects("GetObject"),
 				s.onReports("PutObject"),
 				s.onMissingObjects(),
+				s.onRecords("EndOfLease", s.leases(), "UpdateItem"),
 			}
 			if s.isPrimary() { // where there are exports to tell of
 				grants = append(grants, s.onRecords("RestorePoints", "EXPORT-*", "Query"))
@@ -252,8 +253,11 @@ func (s *site) onRecords(sid, ids string, operations ...string) grant {
 // onLease is what every slice of every step does in the table: it takes its
 // turn, and looks again before it writes.
 func (s *site) onLease() grant {
-	return s.onRecords("Lease", "LEASE-"+s.region+"-*", "GetItem", "UpdateItem")
+	return s.onRecords("Lease", s.leases(), "GetItem", "UpdateItem")
 }
+
+// leases is the ids of this Region's leases.
+func (s *site) leases() string { return "LEASE-" + s.region + "-*" }
 
 func (s *site) onRunObjects(operations ...string) grant {
 	return grant{sid: "RunObjects", actions: prefixed("s3:", operations), resources: []string{s.bucketARN("runs/*")},

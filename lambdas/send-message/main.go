@@ -1,4 +1,5 @@
-// Command send-message tells people how a workflow ended.
+// Command send-message tells people how a workflow ended, and gives its lease
+// back.
 package main
 
 import (
@@ -33,10 +34,12 @@ func main() {
 			Now:        time.Now,
 		}
 		aftermath := &restore.Aftermath{Objects: c.Objects, Now: time.Now}
+		release := &notify.Release{Lease: step.NewLease(env, c)}
 		return func(ctx context.Context, payload json.RawMessage) (step.Run, error) {
 			ctx = step.LogRun(ctx, notify.ExecutionOf(payload), "SendMessage")
 			run, err := s.Handle(ctx, payload)
 			aftermath.Handle(ctx, payload) // after the message, which matters more
+			release.Handle(ctx, payload, err == nil)
 			return run, err
 		}
 	})

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -12,9 +13,13 @@ import (
 	"cognito-backup/internal/step"
 	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/localaws/faults"
+	"cognito-backup/test/localaws/stepfunctions"
 	"cognito-backup/test/seed"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	dynamodbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 )
 
@@ -227,7 +232,7 @@ func TestTenThousandGroups(t *testing.T) {
 // TestOneExecutionGoesOn: whatever is started side by side, one export runs;
 // scheduled ones give way without an error.
 func TestOneExecutionGoesOn(t *testing.T) {
-	b := start(t, seed.Pool(seed.Options{Users: 200, Groups: 20, Seed: 19}), environment("COGNITO_TPS", "5"))
+	b := start(t, seed.Pool(seed.Options{Users: 200, Groups: 60, Seed: 19}), environment("COGNITO_TPS", "5")) // for longer than the others wait
 	b.States(b.primary).SetLag(500*time.Millisecond, 5*time.Second)
 	arns := make([]string, 3)
 	inputs := []string{"{}", `{"ScheduledTime": "2026-01-01T00:00:00Z"}`, "{}"}
@@ -270,6 +275,73 @@ func TestOneExecutionGoesOn(t *testing.T) {
 	if err != nil || len(stored) != 1 {
 		t.Errorf("%d restore points, error %v; want 1", len(stored), err)
 	}
+}
+
+// TestOneExecutionAfterAnother: the next export need not wait until Step
+// Functions has noticed that the one before ended, in order or not.
+func TestOneExecutionAfterAnother(t *testing.T) {
+	t.Parallel()
+	b := start(t, seed.Pool(seed.Options{Users: 60, Groups: 10, Seed: 29}), environment("COGNITO_TPS", "5"))
+	states := b.States(b.primary)
+	ends := func(arn string) stepfunctions.Result {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		r, err := states.Wait(ctx, arn)
+		if err != nil {
+			t.Fatalf("waiting for %s: %v\n%s", arn, err, b.lastLines())
+		}
+		return r
+	}
+	exports := func() stepfunctions.Result {
+		t.Helper()
+		r := ends(b.begin(b.primary, "ExportWorkflow", `{"ScheduledTime": "2026-01-01T00:00:00Z"}`))
+		if r.Status != "SUCCEEDED" || strings.Contains(r.Output, "Skipped") {
+			t.Fatalf("ended as %s: %s%s\n%s", r.Status, r.Cause, r.Output, b.lastLines())
+		}
+		return r
+	}
+	first := exports()
+	states.SetLag(time.Since(first.Start.Add(100*time.Millisecond)), 0) // the first still runs, as far as anybody knows
+	exports()
+	if n := states.Lagged(); n != 0 {
+		t.Errorf("Step Functions was asked %d times about an execution that had given the lease back", n)
+	}
+
+	states.SetLag(time.Hour, 0) // nobody knows of any execution
+	stopped := b.begin(b.primary, "ExportWorkflow", "{}")
+	lease := func() map[string]dynamodbtypes.AttributeValue {
+		out, err := dynamodb.NewFromConfig(b.Config(b.primary)).GetItem(t.Context(), &dynamodb.GetItemInput{
+			TableName: aws.String(table), ConsistentRead: aws.Bool(true), Key: map[string]dynamodbtypes.AttributeValue{
+				"id":   &dynamodbtypes.AttributeValueMemberS{Value: "LEASE-" + b.primary + "-ExportWorkflow"},
+				"type": &dynamodbtypes.AttributeValueMemberS{Value: "LEASE"},
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Item
+	}
+	eventually := func(what string, is func(map[string]dynamodbtypes.AttributeValue) bool) {
+		t.Helper()
+		for until := time.Now().Add(time.Minute); !is(lease()); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(until) {
+				t.Fatalf("not %s within a minute: %v\n%s", what, lease(), b.lastLines())
+			}
+		}
+	}
+	eventually("taken", func(item map[string]dynamodbtypes.AttributeValue) bool {
+		holder, _ := item["execution"].(*dynamodbtypes.AttributeValueMemberS)
+		return holder != nil && holder.Value == stopped
+	})
+	if _, err := b.states(b.primary).StopExecution(t.Context(), &sfn.StopExecutionInput{ExecutionArn: &stopped}); err != nil {
+		t.Fatal(err)
+	}
+	if r := ends(stopped); r.Status != "ABORTED" {
+		t.Fatalf("was to be stopped, and ended as %s", r.Status)
+	}
+	eventually("given back", func(item map[string]dynamodbtypes.AttributeValue) bool { return item["endedAt"] != nil })
+	b.awaitMail(b.primary, want("was aborted"))
+	exports()
 }
 
 func TestAcceptMassDeletionAndBadInput(t *testing.T) {
