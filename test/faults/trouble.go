@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	dynamodbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
 // Workflows by name.
@@ -52,7 +54,14 @@ var troubles = slices.Concat(
 	}),
 	gateway("s3", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1}),
 	within(usesQueues, gateway("sqs", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1})),
-	within(again, gateway("states", map[faults.Kind]float64{faults.Throttle: .3, faults.ServerError: .3})),
+	stillHeld(gateway("states", map[faults.Kind]float64{faults.Throttle: .3, faults.ServerError: .3})),
+	stillHeld([]trouble{
+		{name: "executions lag", begin: func(r *run, n *rand.Rand) {
+			for _, region := range r.bed.Regions() {
+				r.bed.States(region).SetLag(time.Duration(200+n.IntN(1000))*time.Millisecond, 3*time.Second)
+			}
+		}, injected: inEachRegion(func(bed *localaws.Bed, region string) int { return bed.States(region).Lagged() })},
+	}),
 	[]trouble{
 		// A message is one call, so these strike the first ones for certain.
 		rules("sns: throttle", nil, func(n *rand.Rand) faults.Rule {
@@ -140,11 +149,6 @@ var troubles = slices.Concat(
 			}
 			return throttled
 		})},
-		{name: "executions lag", touches: again, begin: func(r *run, n *rand.Rand) {
-			for _, region := range r.bed.Regions() {
-				r.bed.States(region).SetLag(time.Duration(200+n.IntN(1000))*time.Millisecond, 3*time.Second)
-			}
-		}, injected: inEachRegion(func(bed *localaws.Bed, region string) int { return bed.States(region).Lagged() })},
 		{name: "stale reads of the table", harmless: "every function reads the table strongly consistent", begin: func(r *run, _ *rand.Rand) {
 			for _, region := range r.bed.Regions() {
 				r.bed.DynamoDB(region).SetStaleReads(time.Second)
@@ -179,9 +183,39 @@ func usesQueues(r *run, workflow string) bool {
 	return workflow == importWorkflow || r.forgetful && len(r.points) > 0
 }
 
-// again says that an execution of the workflow before holds the lease, so that
-// somebody asks what became of it.
-func again(r *run, workflow string) bool { return r.begun[workflow] > 0 }
+// stillHeld are troubles of asking what became of the execution that holds the
+// lease. Nobody asks after one that gave it back, so they come with that not
+// done, as when the function dies after its message.
+func stillHeld(all []trouble) []trouble {
+	for i := range all {
+		begin := all[i].begin
+		all[i].begin = func(r *run, n *rand.Rand) {
+			r.keepLease()
+			begin(r, n)
+		}
+	}
+	return within(func(r *run, workflow string) bool { return r.begun[workflow] > 0 }, all)
+}
+
+// keepLease undoes that the last execution of the workflow gave the lease back.
+func (r *run) keepLease() {
+	region := r.primary
+	if r.workflow == importWorkflow {
+		region = r.secondary
+	}
+	_, err := dynamodb.NewFromConfig(r.bed.Config(region)).UpdateItem(r.calm, &dynamodb.UpdateItemInput{
+		TableName: aws.String(table),
+		Key: map[string]dynamodbtypes.AttributeValue{
+			"id":   &dynamodbtypes.AttributeValueMemberS{Value: "LEASE-" + region + "-" + r.workflow},
+			"type": &dynamodbtypes.AttributeValueMemberS{Value: "LEASE"},
+		},
+		UpdateExpression:    aws.String("REMOVE endedAt"),
+		ConditionExpression: aws.String("attribute_exists(endedAt)"),
+	})
+	if never := new(dynamodbtypes.ConditionalCheckFailedException); err != nil && !errors.As(err, &never) {
+		r.note("the lease was not kept: %v", err)
+	}
+}
 
 func within(touches func(*run, string) bool, all []trouble) []trouble {
 	for i := range all {
