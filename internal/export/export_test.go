@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 const poolID = "eu-west-1_Test"
@@ -352,8 +354,9 @@ func TestConfigurationInParts(t *testing.T) {
 	for name, refusal := range map[string]error{
 		"unknown operation": &smithy.GenericAPIError{Code: "UnknownOperationException"},
 		"no answer":         &smithy.GenericAPIError{Code: "UnknownError"},
-		"a page of a proxy": &smithy.DeserializationError{Err: errors.New("invalid character '<'")},
-		"excluded by plan":  &idptypes.FeatureUnavailableInTierException{},
+		"a page of a proxy": &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusNotFound}},
+			Err: &smithy.DeserializationError{Err: errors.New("invalid character '<'")}},
+		"excluded by plan": &idptypes.FeatureUnavailableInTierException{},
 	} {
 		w.pool.refuseParts = refusal
 		_, flow, err := w.export(t.Context(), 5)

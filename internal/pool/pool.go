@@ -8,6 +8,7 @@ package pool
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 
@@ -90,18 +91,33 @@ func IsTokenExpired(err error, token *string) bool {
 const noAnswer = "UnknownError"
 
 // Refused says that an endpoint refuses a call and will refuse it again: it
-// does not know the operation, or the pool's setting or plan excludes it. What
-// passes, such as throttling and errors of Cognito's own, is to be tried again;
-// a missing permission is the deployment's defect and must be seen.
+// does not know the operation, in whatever form it says so, or the pool's
+// settings or plan exclude it. What passes, such as throttling and errors of
+// Cognito's own, is to be tried again; missing permissions are the deployment's
+// defect and must be seen.
 func Refused(err error) bool {
+	status := 0
+	if answer := interface{ HTTPStatusCode() int }(nil); errors.As(err, &answer) {
+		status = answer.HTTPStatusCode()
+	}
 	var api smithy.APIError
-	if !errors.As(err, &api) {
-		unreadable := new(smithy.DeserializationError) // not Cognito's
-		return errors.As(err, &unreadable)
+	named := errors.As(err, &api) && api.ErrorCode() != noAnswer
+	unreadable := errors.As(err, new(*smithy.DeserializationError))
+	switch {
+	case api == nil && !unreadable: // not an answer
+		return false
+	case status == http.StatusNotImplemented:
+		return true
+	case status == http.StatusInternalServerError && !named:
+		return true // Cognito names its own errors, and a gateway in an outage says 502 to 504
+	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
+		return false
+	case unreadable:
+		return status >= 300 // a success that cannot be read was cut off on its way
+	case !named:
+		return true
 	}
 	switch api.ErrorCode() {
-	case noAnswer:
-		return true
 	case "AccessDeniedException", "ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException", "InvalidClientTokenId", "MissingAuthenticationTokenException":
 		return false
 	}

@@ -207,11 +207,13 @@ func (w *importer) findJob(ctx context.Context) (*types.UserImportJobType, error
 	}
 }
 
+var errNoJob = errors.New("the answer names no import job")
+
 // answered refuses an answer without a job, as nothing that knows the import tool
 // gives one.
 func answered(j *types.UserImportJobType) (*types.UserImportJobType, error) {
 	if j == nil || aws.ToString(j.JobId) == "" {
-		return nil, &smithy.GenericAPIError{Code: noAnswer, Message: "the answer names no import job"}
+		return nil, errNoJob
 	}
 	return j, nil
 }

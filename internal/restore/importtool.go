@@ -4,19 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
-	"github.com/aws/smithy-go"
 
+	"cognito-backup/internal/pool"
 	"cognito-backup/internal/step"
 )
-
-// noAnswer is the SDK's code of an answer that is not Cognito's.
-const noAnswer = "UnknownError"
 
 // noImportTool says that the CSV import tool refuses, and will refuse again: a
 // missing permission, a limit, a setting of the pool, or an endpoint that does
@@ -24,36 +20,8 @@ const noAnswer = "UnknownError"
 // may pass, such as throttling and errors of Cognito's own, is waited for first,
 // as long as an outage allows, because creating many users by API costs more.
 func noImportTool(err error) bool {
-	status := answerStatus(err)
-	switch {
-	case status == http.StatusNotImplemented:
-		return true
-	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
-		return false
-	case errors.As(err, new(*smithy.DeserializationError)):
-		return status >= 300 // a success that cannot be read was cut off on its way
-	}
-	var api smithy.APIError
-	if !errors.As(err, &api) {
-		return false
-	}
-	switch api.ErrorCode() {
-	case noAnswer:
-		return true
-	case "LimitExceededException": // a pool has had its thousand jobs; the SDK would call it throttling
-		return true
-	}
-	return permanent(err)
-}
-
-// answerStatus is the HTTP status of the answer that became the error, 0 if there
-// was none.
-func answerStatus(err error) int {
-	var answer interface{ HTTPStatusCode() int }
-	if !errors.As(err, &answer) {
-		return 0
-	}
-	return answer.HTTPStatusCode()
+	return pool.Refused(err) || errors.Is(err, errNoJob) || isCode(err, "AccessDeniedException") ||
+		isCode(err, "LimitExceededException") // a pool has had its thousand jobs; the SDK would call it throttling
 }
 
 // ownEnd says that the error is none of the service that was called: this

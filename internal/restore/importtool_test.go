@@ -37,6 +37,8 @@ var (
 		"403 with a page":         {403, "<html>forbidden</html>"},
 		"302 with a page":         {302, "<html>moved</html>"},
 		"501 with a page":         {501, "<html>not implemented</html>"},
+		"500 with a page":         {500, "<html>oops</html>"},
+		"500 with nothing":        {500, ""},
 		"501 with nothing":        {501, ""},
 		"501 in JSON":             {501, `{"__type": "InternalFailure", "message": "not implemented"}`},
 		"400 in JSON":             {400, `{"__type": "UnknownOperationException"}`},
@@ -44,8 +46,6 @@ var (
 		"a limit":                 {400, `{"__type": "LimitExceededException", "message": "jobs"}`},
 	}
 	passing = map[string]answer{
-		"500 with a page":      {500, "<html>oops</html>"},
-		"500 with nothing":     {500, ""},
 		"500 in JSON":          {500, `{"__type": "InternalErrorException", "message": "oops"}`},
 		"500 of no known sort": {500, `{"__type": "InternalFailure"}`},
 		"503 with a page":      {503, "<html>busy</html>"},
