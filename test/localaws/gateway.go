@@ -327,7 +327,8 @@ func (x *exchange) writeError(err error) {
 	}
 	var e *wire.Error
 	if !errors.As(err, &e) {
-		if !errors.Is(err, context.Canceled) {
+		// A function may still be at work when the testbed is closed.
+		if !errors.Is(err, context.Canceled) && x.bed.life.Err() == nil {
 			x.bed.violation("%s of %s failed: %v", x.operation, x.caller.service, err)
 		}
 		e = serverError(x.caller.service)
