@@ -61,8 +61,8 @@ type retrier struct {
 var transient = []retrier{{
 	ErrorEquals: []string{
 		"TransientError",
-		"Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException",
-		"Lambda.TooManyRequestsException", "Lambda.Unknown",
+		"Lambda.ClientExecutionTimeoutException", "Lambda.ServiceException", "Lambda.AWSLambdaException",
+		"Lambda.SdkClientException", "Lambda.TooManyRequestsException", "Lambda.Unknown",
 		"Runtime.ExitError", "Sandbox.Timedout", "States.Timeout",
 	},
 	IntervalSeconds: 2, BackoffRate: 2, MaxAttempts: 6, MaxDelaySeconds: 60, JitterStrategy: "FULL",

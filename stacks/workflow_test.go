@@ -143,6 +143,19 @@ func checkTask(t *testing.T, workflow, name string, s state) {
 		compact(s.Retry) != compact(transient) {
 		t.Errorf("%s %s retries %s", workflow, name, compact(s.Retry))
 	}
+	for _, err := range lambdaErrors {
+		if len(s.Retry) == 1 && !slices.Contains(s.Retry[0].ErrorEquals, err) {
+			t.Errorf("%s %s does not retry %s", workflow, name, err)
+		}
+	}
+}
+
+// lambdaErrors are what Step Functions calls errors of Lambda that pass.
+// Source: Step Functions developer guide, "Handle transient Lambda service
+// exceptions".
+var lambdaErrors = []string{
+	"Lambda.ClientExecutionTimeoutException", "Lambda.ServiceException", "Lambda.AWSLambdaException",
+	"Lambda.SdkClientException", "Lambda.TooManyRequestsException", "Lambda.Unknown",
 }
 
 // kebab is the folder of the step that a state is named after.

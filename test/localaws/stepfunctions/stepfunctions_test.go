@@ -247,6 +247,7 @@ func TestTaskErrors(t *testing.T) {
 		{"without a type", answer{`{"errorMessage":"gone"}`, "Unhandled", nil}, "Lambda.Unknown", `Returned payload: {"errorMessage":"gone"}`},
 		{"throttled", answer{err: &wire.Error{Code: "TooManyRequestsException", Message: "Rate Exceeded.", Status: 429}}, "Lambda.TooManyRequestsException", "Rate Exceeded. (Service: AWSLambda; Status Code: 429; Error Code: TooManyRequestsException"},
 		{"service", answer{err: &wire.Error{Code: "ServiceException", Status: 500}}, "Lambda.ServiceException", "500"},
+		{"time-out of the client", answer{err: &wire.Error{Code: "ClientExecutionTimeoutException", Status: 500}}, "Lambda.ClientExecutionTimeoutException", "500"},
 		{"denied", answer{err: &wire.Error{Code: "AccessDeniedException", Status: 403}}, "Lambda.AWSLambdaException", "Error Code: AccessDeniedException"},
 		{"connection", answer{err: errors.New("connection reset")}, "Lambda.SdkClientException", "connection reset"},
 	}

@@ -189,7 +189,7 @@ var namedErrors = map[string]bool{
 	"ServiceException": true, "TooManyRequestsException": true, "ResourceNotFoundException": true,
 	"InvalidParameterValueException": true, "InvalidRequestContentException": true, "RequestTooLargeException": true,
 	"UnsupportedMediaTypeException": true, "ResourceConflictException": true, "ResourceNotReadyException": true,
-	"InvalidRuntimeException": true, "InvalidZipFileException": true,
+	"InvalidRuntimeException": true, "InvalidZipFileException": true, "ClientExecutionTimeoutException": true,
 	"EC2ThrottledException": true, "EC2UnexpectedException": true, "EC2AccessDeniedException": true, "ENILimitReachedException": true,
 	"KMSAccessDeniedException": true, "KMSDisabledException": true, "KMSInvalidStateException": true, "KMSNotFoundException": true,
 }
