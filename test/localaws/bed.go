@@ -71,6 +71,7 @@ type Bed struct {
 	aliases     map[string]string                     // ARNs of KMS keys by ARN of an alias
 	exports     map[string]map[string]string          // values by Region and name
 	down        map[string]bool                       // Regions
+	callsCut    map[string]int                        // by Region that was down
 	violations  []string
 	killers     []*killer
 }
@@ -112,7 +113,7 @@ func Start(ctx context.Context, o Options) (*Bed, error) {
 		options: o, assembly: assembly, endpoint: "http://" + listener.Addr().String(), dir: dir,
 		iam: iam.New(), faults: faults.New(o.Seed), replicator: dynamodb.NewReplicator(o.Seed),
 		regions: map[string]*region{}, deployments: map[string]*cloudformation.Deployment{}, binaries: map[string]string{},
-		roles: map[string]string{}, keys: map[string]bool{}, aliases: map[string]string{}, exports: map[string]map[string]string{}, down: map[string]bool{},
+		roles: map[string]string{}, keys: map[string]bool{}, aliases: map[string]string{}, exports: map[string]map[string]string{}, down: map[string]bool{}, callsCut: map[string]int{},
 	}
 	b.closeOnce = sync.OnceValue(b.close)
 	b.life, b.end = context.WithCancel(context.WithoutCancel(ctx))

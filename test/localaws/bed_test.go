@@ -297,6 +297,70 @@ func TestBed(t *testing.T) {
 		bed.Faults().Clear()
 	})
 
+	t.Run("invocations that fail", func(t *testing.T) {
+		for want, rule := range map[string]faults.Rule{
+			"Lambda.TooManyRequestsException":        {Kind: faults.Throttle},
+			"Lambda.ServiceException":                {Kind: faults.ServerError},
+			"Lambda.ClientExecutionTimeoutException": {Kind: faults.Fail, Code: "ClientExecutionTimeoutException", Status: 500},
+			"Lambda.SdkClientException":              {Kind: faults.DropBefore},
+		} {
+			before := len(bed.Lambda().Invocations())
+			rule.Service, rule.Function, rule.Count = "lambda", "T-*", 1
+			bed.Faults().Add(rule)
+			if d := run(t, `{"Do":"echo"}`); aws.ToString(d.Error) != want || len(bed.Lambda().Invocations()) != before {
+				t.Errorf("%s: error %s; want %s, and no invocation", rule.Kind, aws.ToString(d.Error), want)
+			}
+		}
+		before := len(bed.Lambda().Invocations())
+		bed.Faults().Add(faults.Rule{Kind: faults.DropAfter, Service: "lambda", Count: 1})
+		if d := run(t, `{"Do":"echo"}`); aws.ToString(d.Error) != "Lambda.SdkClientException" || len(bed.Lambda().Invocations()) != before+1 {
+			t.Errorf("an answer that got lost: error %s", aws.ToString(d.Error))
+		}
+		bed.Faults().Clear()
+	})
+
+	t.Run("uploads of import files", func(t *testing.T) {
+		users := cognitoidentityprovider.NewFromConfig(bed.Config(here))
+		pool, err := users.CreateUserPool(ctx, &cognitoidentityprovider.CreateUserPoolInput{PoolName: aws.String("p")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		job, err := users.CreateUserImportJob(ctx, &cognitoidentityprovider.CreateUserImportJobInput{
+			UserPoolId: pool.UserPool.Id, JobName: aws.String("j"), CloudWatchLogsRoleArn: aws.String("arn:aws:iam::123456789012:role/logs"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		put := func() (int, string) {
+			r, err := http.NewRequestWithContext(ctx, http.MethodPut, aws.ToString(job.UserImportJob.PreSignedUrl), strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("x-amz-server-side-encryption", "aws:kms")
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				return 0, ""
+			}
+			defer answer.Body.Close()
+			body, _ := io.ReadAll(answer.Body)
+			return answer.StatusCode, string(body)
+		}
+		for _, c := range []struct {
+			kind   faults.Kind
+			status int
+			code   string
+		}{{faults.Throttle, 503, "SlowDown"}, {faults.ServerError, 500, "InternalError"}, {faults.DropBefore, 0, ""}, {faults.DropAfter, 0, ""}, {faults.Delay, 200, ""}} {
+			bed.Faults().Add(faults.Rule{Kind: c.kind, Service: "s3", Operation: UploadOperation, Count: 1, Delay: time.Millisecond})
+			if status, body := put(); status != c.status || !strings.Contains(body, c.code) {
+				t.Errorf("%s: %d %s", c.kind, status, body)
+			}
+		}
+		if err := bed.Faults().VerifyAllExercised(); err != nil {
+			t.Error(err)
+		}
+		bed.Faults().Clear()
+	})
+
 	t.Run("a Region that is down", func(t *testing.T) {
 		bed.RegionDown(there)
 		client := ddb.NewFromConfig(bed.Config(there), func(o *ddb.Options) { o.RetryMaxAttempts = 1 })

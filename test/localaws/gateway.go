@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/localaws/dynamodb"
 	"cognito-backup/test/localaws/faults"
 	"cognito-backup/test/localaws/iam"
@@ -24,6 +25,10 @@ import (
 	"cognito-backup/test/localaws/s3"
 	"cognito-backup/test/localaws/wire"
 )
+
+// UploadOperation is what fault rules and the request log call the upload of an
+// import file to S3: a PutObject, but not to a bucket of the account.
+const UploadOperation = "PutImportFile"
 
 const maxBody = 16 << 20 // bytes of a request, other than to S3; DynamoDB's limit is the largest
 
@@ -60,12 +65,12 @@ func (b *Bed) authenticate(r *http.Request) (caller, *wire.Error) {
 
 // ServeHTTP is the gateway.
 func (b *Bed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if strings.HasPrefix(r.URL.Path, importPath) {
-		b.serveImport(w, r)
-		return
-	}
 	x := &exchange{bed: b, w: w, r: r, id: newRequestID(), began: time.Now()}
 	w.Header().Set("X-Amzn-Requestid", x.id)
+	if strings.HasPrefix(r.URL.Path, importPath) {
+		x.serveImport()
+		return
+	}
 	var refused *wire.Error
 	if x.caller, refused = b.authenticate(r); refused != nil {
 		if !x.unsigned() {
@@ -74,6 +79,7 @@ func (b *Bed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if b.regionDown(x.caller.region) {
+		b.cut(x)
 		x.drop()
 		return
 	}
@@ -166,7 +172,7 @@ func (x *exchange) serveModelled() {
 		_, x.operation, _ = strings.Cut(x.r.Header.Get("X-Amz-Target"), ".")
 		input = body
 	}
-	call := &wire.Call{Service: x.caller.service, Operation: x.operation, Region: x.caller.region, Principal: x.caller.principal, Input: input, Endpoint: x.bed.Endpoint()}
+	call := &wire.Call{Service: x.caller.service, Operation: x.operation, Region: x.caller.region, Principal: x.caller.principal, Session: x.caller.token, Input: input, Endpoint: x.bed.Endpoint()}
 	if err := x.authorize(service.Permissions(call)); err != nil {
 		x.writeError(err)
 		return
@@ -218,12 +224,7 @@ func (x *exchange) viaService(context map[string]string) map[string]string {
 // whether the service is to act.
 func (x *exchange) fault() (faults.Fault, bool) {
 	f := x.bed.faults.For(faults.Call{Service: x.caller.service, Operation: x.operation, Region: x.caller.region, Function: x.caller.principal.Name})
-	if f.Delay > 0 {
-		select {
-		case <-time.After(f.Delay):
-		case <-x.r.Context().Done():
-		}
-	}
+	_ = pause(x.r.Context(), f.Delay) // a client that hung up may still have its call carried out
 	switch f.Kind {
 	case faults.Throttle:
 		x.writeError(throttled(x.caller.service))
@@ -237,6 +238,19 @@ func (x *exchange) fault() (faults.Fault, bool) {
 		return f, true
 	}
 	return f, false
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // throttled is how each service says that there were too many requests.
@@ -381,22 +395,47 @@ func (x *exchange) serveS3() {
 	if !goOn {
 		return
 	}
+	if fault.Kind != faults.DropAfter && (x.r.Method == http.MethodGet || x.r.Method == http.MethodHead) {
+		w := &recorder{ResponseWriter: x.w, status: http.StatusOK}
+		x.bed.s3.ServeHTTP(w, request)
+		x.bed.log(x, w.status, "")
+		return
+	}
+	x.write(fault, func(w http.ResponseWriter) { x.bed.s3.ServeHTTP(w, request) })
+}
+
+// write carries out a write to S3. Its answer waits until the hooks have run,
+// or gets lost.
+func (x *exchange) write(fault faults.Fault, act func(http.ResponseWriter)) {
 	if fault.Kind == faults.DropAfter {
-		x.bed.s3.ServeHTTP(&discard{header: http.Header{}}, request)
+		act(&discard{header: http.Header{}})
 		x.bed.acted(x)
 		x.drop()
 	}
-	w := &recorder{ResponseWriter: x.w, status: http.StatusOK}
-	if x.r.Method == http.MethodGet || x.r.Method == http.MethodHead {
-		x.bed.s3.ServeHTTP(w, request)
-	} else { // the answer to a write waits until the hooks have run
-		buffered := &buffer{discard: discard{header: w.Header(), status: http.StatusOK}}
-		x.bed.s3.ServeHTTP(buffered, request)
-		x.bed.acted(x)
-		w.WriteHeader(buffered.status)
-		w.Write(buffered.body.Bytes())
+	buffered := &buffer{discard: discard{header: x.w.Header(), status: http.StatusOK}}
+	act(buffered)
+	x.bed.acted(x)
+	x.w.WriteHeader(buffered.status)
+	x.w.Write(buffered.body.Bytes())
+	x.bed.log(x, buffered.status, "")
+}
+
+// serveImport takes the presigned upload of an import file. The bucket is
+// Cognito's own, and so is the signature; whose process the address was given
+// to is in its security token.
+func (x *exchange) serveImport() {
+	x.operation = UploadOperation
+	x.caller = caller{region: cognito.UploadRegion(x.r.URL.Path), service: "s3", token: x.r.URL.Query().Get(cognito.SecurityToken)}
+	x.caller.principal, _ = x.bed.lambda.PrincipalOf(x.caller.token)
+	if x.bed.regionDown(x.caller.region) {
+		x.bed.cut(x)
+		x.drop()
 	}
-	x.bed.log(x, w.status, "")
+	fault, goOn := x.fault()
+	if !goOn {
+		return
+	}
+	x.write(fault, func(w http.ResponseWriter) { x.bed.regional(x.caller.region).cognito.ServeUpload(w, x.r) })
 }
 
 // discard is an answer that nobody gets.

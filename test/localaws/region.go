@@ -3,7 +3,6 @@ package localaws
 import (
 	"context"
 	"log"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -46,7 +45,7 @@ func (b *Bed) regional(name string) *region {
 		dynamodb:  dynamodb.New(b.options.Source, name, b.replicator),
 		sqs:       sqs.New(name, b.clock),
 		sns:       sns.New(name, b.clock),
-		states:    stepfunctions.New(name, b.clock, b.lambda),
+		states:    stepfunctions.New(name, b.clock, tasks{b, name}),
 		scheduler: scheduler.New(name, b.clock, b.startScheduled(name)),
 		events:    eventbridge.New(name),
 	}
@@ -144,15 +143,6 @@ func (b *Bed) authorizeService(role, action, resource string, ctx map[string]str
 	}
 	service, _, _ := strings.Cut(action, ":")
 	return iam.Denied(service, wire.Principal{Role: role}, action, resource, d)
-}
-
-// serveImport hands a presigned upload to Cognito in the Region of its path.
-func (b *Bed) serveImport(w http.ResponseWriter, r *http.Request) {
-	name := cognito.UploadRegion(r.URL.Path)
-	if b.regionDown(name) {
-		panic(http.ErrAbortHandler)
-	}
-	b.regional(name).cognito.ServeUpload(w, r)
 }
 
 // nameOf is the last part of an ARN.

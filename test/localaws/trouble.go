@@ -26,6 +26,25 @@ func (b *Bed) RegionUp(region string) {
 	b.replicator.Cut(region, false)
 }
 
+// CallsCut counts the calls of functions in other Regions that broke because
+// the Region was down.
+func (b *Bed) CallsCut(region string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.callsCut[region]
+}
+
+// cut counts a call to a Region that is down, unless it comes from a process
+// there, which dies at this time.
+func (b *Bed) cut(x *exchange) {
+	if from := b.lambda.RegionOf(x.caller.token); from == "" || from == x.caller.region {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.callsCut[x.caller.region]++
+}
+
 func (b *Bed) regionDown(region string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -36,11 +55,12 @@ func (b *Bed) regionDown(region string) bool {
 // they do and reports how many there were. The name may leave the prefix out.
 func (b *Bed) KillFunction(name string) int { return b.lambda.Kill(b.functionName(name)) }
 
-// killer waits for a function's n-th call.
+// killer waits for a function's n-th call, of an operation or of any.
 type killer struct {
-	function string
-	left     int
-	done     chan struct{}
+	function  string
+	operation string
+	left      int
+	done      chan struct{}
 }
 
 // KillAfter kills the process of a function once it has made n more calls to
@@ -48,7 +68,12 @@ type killer struct {
 // sent. The channel is closed when that has happened. Calls of a process that
 // has been killed do not count.
 func (b *Bed) KillAfter(function string, n int) <-chan struct{} {
-	k := &killer{function: b.functionName(function), left: n, done: make(chan struct{})}
+	return b.KillAt(function, "", n)
+}
+
+// KillAt is KillAfter where only the calls of an operation count.
+func (b *Bed) KillAt(function, operation string, n int) <-chan struct{} {
+	k := &killer{function: b.functionName(function), operation: operation, left: n, done: make(chan struct{})}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.killers = append(b.killers, k)
@@ -74,7 +99,7 @@ func (b *Bed) acted(x *exchange) {
 		return // a process that was killed had other calls on the way
 	}
 	for i, k := range b.killers {
-		if k.function != x.caller.principal.Name {
+		if k.function != x.caller.principal.Name || k.operation != "" && k.operation != x.operation {
 			continue
 		}
 		if k.left--; k.left <= 0 && b.lambda.KillProcess(x.caller.token) {

@@ -343,6 +343,23 @@ func TestJobLife(t *testing.T) {
 	b.refused("PreconditionNotMetException", "auto verified", "StartUserImportJob", in{"UserPoolId": plain, "JobId": j["JobId"]})
 }
 
+// TestImportJobLife: a job that waits too long for somebody else's expires.
+func TestImportJobLife(t *testing.T) {
+	b, server := importBench(t)
+	b.Settings().Update(func(v *Values) { v.ImportStart, v.ImportJobLife = time.Hour, time.Minute })
+	pool := b.newPool(in{"AutoVerifiedAttributes": []string{"email"}})
+	first, _ := b.newJob(pool, server)
+	second, _ := b.newJob(pool, server)
+	b.call("StartUserImportJob", in{"UserPoolId": pool, "JobId": first})
+	b.refused("PreconditionNotMetException", "Only one", "StartUserImportJob", in{"UserPoolId": pool, "JobId": second})
+	b.clock.advance(2 * time.Minute)
+	b.refused("PreconditionNotMetException", "Expired", "StartUserImportJob", in{"UserPoolId": pool, "JobId": second})
+	if got := b.Settings().Injected(); got.BusyStarts != 1 || got.ExpiredJobs != 1 {
+		t.Errorf("%+v", got)
+	}
+	b.call("StopUserImportJob", in{"UserPoolId": pool, "JobId": first})
+}
+
 func TestImportRate(t *testing.T) {
 	b, server := importBench(t)
 	b.Settings().Update(func(v *Values) { v.ImportStart, v.ImportRate = 0, 1 }) // 1 ms per user at the test's factor

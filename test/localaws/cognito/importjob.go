@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -127,24 +128,34 @@ func (s *Service) createUserImportJob(_ context.Context, c *wire.Call) (any, err
 	j.PreSignedUrl = fmt.Sprintf("%s%s%s/%s/%s?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=%s&X-Amz-Expires=%d&X-Amz-SignedHeaders=host%%3Bx-amz-server-side-encryption&X-Amz-Signature=%s",
 		c.Endpoint, uploadPath, s.region, p.id, j.JobId, now.Format("20060102T150405Z"), int(uploadLife.Seconds()), j.signature)
 	p.jobs = append(p.jobs, j)
-	return jobOutput{j.ImportJob}, nil
+	return jobOutput{j.describe(c)}, nil
+}
+
+// describe is the job for a caller, whose session the upload address names.
+func (j *job) describe(c *wire.Call) ImportJob {
+	shown := j.ImportJob
+	if c.Session != "" {
+		shown.PreSignedUrl += "&" + SecurityToken + "=" + url.QueryEscape(c.Session)
+	}
+	return shown
 }
 
 // job finds an import job and lets it expire. The caller has the pool's lock.
-func (p *pool) job(id string, now time.Time) (*job, error) {
+func (s *Service) job(p *pool, id string) (*job, error) {
 	for _, j := range p.jobs {
 		if j.JobId == id {
-			j.expire(now)
+			s.expire(j)
 			return j, nil
 		}
 	}
 	return nil, wire.Errorf("ResourceNotFoundException", "User import job %s does not exist.", id)
 }
 
-func (j *job) expire(now time.Time) {
-	if j.Status == jobCreated && now.Sub(j.CreationDate.Time) > jobLife {
+func (s *Service) expire(j *job) {
+	if now := s.now(); j.Status == jobCreated && now.Sub(j.CreationDate.Time) > s.settings.Values().ImportJobLife {
 		j.Status, j.CompletionMessage, j.CompletionDate = jobExpired, "The user import job has expired.", Date{now}
 		j.file = nil
+		s.settings.count(func(i *Injected) *int { return &i.ExpiredJobs })
 	}
 }
 
@@ -156,11 +167,11 @@ func (s *Service) describeUserImportJob(_ context.Context, c *wire.Call) (any, e
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	j, err := p.job(in.JobId, s.now())
+	j, err := s.job(p, in.JobId)
 	if err != nil {
 		return nil, err
 	}
-	return jobOutput{j.ImportJob}, nil
+	return jobOutput{j.describe(c)}, nil
 }
 
 func (s *Service) listUserImportJobs(_ context.Context, c *wire.Call) (any, error) {
@@ -187,8 +198,8 @@ func (s *Service) listUserImportJobs(_ context.Context, c *wire.Call) (any, erro
 		if !pg.add(at) {
 			break
 		}
-		j.expire(s.now())
-		out.UserImportJobs = append(out.UserImportJobs, j.ImportJob)
+		s.expire(j)
+		out.UserImportJobs = append(out.UserImportJobs, j.describe(c))
 	}
 	out.PaginationToken = pg.next()
 	return out, nil
@@ -205,21 +216,23 @@ func (s *Service) startUserImportJob(_ context.Context, c *wire.Call) (any, erro
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := s.now()
-	j, err := p.job(in.JobId, now)
+	j, err := s.job(p, in.JobId)
 	switch {
 	case err != nil:
 		return nil, err
 	case j.Status != jobCreated:
 		return nil, wire.Errorf("PreconditionNotMetException", "User import job %s cannot be started, its status is %s.", j.JobId, j.Status)
 	case s.active != nil:
+		s.settings.count(func(i *Injected) *int { return &i.BusyStarts })
 		return nil, wire.Errorf("PreconditionNotMetException", "Only one user import job can be active in an account.")
 	case len(p.config.AutoVerifiedAttributes) == 0:
 		return nil, wire.Errorf("PreconditionNotMetException", "The user pool has no auto verified attribute.")
 	}
 	s.active = j
 	j.Status, j.StartDate = jobPending, Date{now}
-	s.jobs.Go(func() { s.runJob(j) })
-	return jobOutput{j.ImportJob}, nil
+	v := s.settings.Values() // of now, whatever they are when the job gets its turn
+	s.jobs.Go(func() { s.runJob(j, &v) })
+	return jobOutput{j.describe(c)}, nil
 }
 
 func (s *Service) stopUserImportJob(_ context.Context, c *wire.Call) (any, error) {
@@ -230,7 +243,7 @@ func (s *Service) stopUserImportJob(_ context.Context, c *wire.Call) (any, error
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	j, err := p.job(in.JobId, s.now())
+	j, err := s.job(p, in.JobId)
 	switch {
 	case err != nil:
 		return nil, err
@@ -239,7 +252,7 @@ func (s *Service) stopUserImportJob(_ context.Context, c *wire.Call) (any, error
 	}
 	j.Status = jobStopping
 	close(j.stop)
-	return jobOutput{j.ImportJob}, nil
+	return jobOutput{j.describe(c)}, nil
 }
 
 // JobLog is what an import job wrote to CloudWatch Logs: a line per user, which
@@ -251,7 +264,7 @@ func (s *Service) JobLog(poolID, jobID string) []string {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	j, err := p.job(jobID, s.now())
+	j, err := s.job(p, jobID)
 	if err != nil {
 		return nil
 	}
@@ -271,9 +284,9 @@ func (s *Service) finish(j *job, status, message string) {
 
 var errTooMany = errors.New("Too many users have failed or been skipped during the import.") //nolint:staticcheck // AWS's wording
 
-// runJob imports the file at the rate of the settings.
-func (s *Service) runJob(j *job) {
-	err := s.importFile(j)
+// runJob imports the file under the settings that it was started with.
+func (s *Service) runJob(j *job, v *Values) {
+	err := s.importFile(j, v)
 	switch {
 	case errors.Is(err, context.Canceled):
 		s.finish(j, jobStopped, "The user import job has been stopped.")
@@ -300,8 +313,7 @@ func (s *Service) pause(j *job, d time.Duration) error {
 	return context.Canceled
 }
 
-func (s *Service) importFile(j *job) error {
-	v := s.settings.Values()
+func (s *Service) importFile(j *job, v *Values) error {
 	if err := s.pause(j, s.clock.Scale(v.ImportStart)); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package cognito
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -181,6 +182,26 @@ func (s *Service) createUserPoolClient(_ context.Context, c *wire.Call) (any, er
 	p.clients[client.ClientId] = &client
 	s.clients[client.ClientId] = p
 	return clientOutput{client}, nil
+}
+
+// ChangeClient changes an app client as somebody at the console would, without
+// the checks of the API.
+func (s *Service) ChangeClient(poolID, clientID string, change func(*Client)) error {
+	p, err := s.pool(poolID)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	client := p.clients[clientID]
+	if client == nil {
+		return fmt.Errorf("change app client %s: pool %s has none of that id", clientID, poolID)
+	}
+	changed := *client
+	change(&changed)
+	changed.LastModifiedDate = Date{s.now()}
+	p.clients[clientID] = &changed
+	return nil
 }
 
 func setClientDefaults(c *Client) {

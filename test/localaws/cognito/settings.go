@@ -33,6 +33,8 @@ type Values struct {
 	// ImportTolerance is the share of failed and skipped users above which a job
 	// fails: 0.5 (inference: that there is a limit is documented, its height is not).
 	ImportTolerance float64
+	// ImportJobLife is how long a job may wait to be started: 24 hours.
+	ImportJobLife time.Duration
 }
 
 // PagingFaults are what listings may do to their callers. Pages of a chain are
@@ -57,6 +59,8 @@ type Injected struct {
 	AgedTokens    int // refused for TokenLifetime
 	LaggingPages  int // of ListUsers that showed a user as before, or not yet, or still
 	FailedJobs    int // import jobs that gave up over ImportTolerance
+	ExpiredJobs   int // import jobs that were not started within ImportJobLife
+	BusyStarts    int // starts of import jobs that were refused because another was active
 }
 
 // Settings guards Values.
@@ -95,6 +99,7 @@ func (s *Settings) init() {
 		ImportRate:         35,
 		ImportStart:        2 * time.Second,
 		ImportTolerance:    0.5,
+		ImportJobLife:      jobLife,
 	}
 }
 

@@ -11,6 +11,10 @@ import (
 // uploadPath is where presigned addresses of import files lead.
 const uploadPath = "/_cognito-import/"
 
+// SecurityToken is the query parameter of an upload address that says whom it was
+// given to, by session token.
+const SecurityToken = "X-Amz-Security-Token"
+
 // UploadRegion is the Region of an upload address, "" for any other path.
 func UploadRegion(path string) string {
 	rest, ok := strings.CutPrefix(path, uploadPath)
@@ -41,7 +45,7 @@ func (s *Service) ServeUpload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.mu.Lock()
-	j, err := p.job(parts[2], s.now())
+	j, err := s.job(p, parts[2])
 	var created time.Time
 	var signature, status string
 	if err == nil {

@@ -32,6 +32,7 @@ type Replicator struct {
 	cut      map[string]bool // Regions without connection
 	copied   int
 	late     int // changes that were held up on purpose
+	severed  int // changes that were held up by Cut
 	random   *rand.Rand
 	errs     []error
 	closed   bool
@@ -120,6 +121,13 @@ func (r *Replicator) Late() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.late
+}
+
+// Severed counts the changes that Cut held up.
+func (r *Replicator) Severed() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.severed
 }
 
 // Drain applies everything pending now, whatever its lag, and waits for it.
@@ -218,6 +226,9 @@ func (r *Replicator) publish(region string, changes []change) {
 		for _, to := range c.to {
 			if lag > 0 || r.stopped || r.cut[region] || r.cut[to] {
 				r.late++
+			}
+			if r.cut[region] || r.cut[to] {
+				r.severed++
 			}
 			one := c
 			one.to, one.due = []string{to}, time.Now().Add(lag)

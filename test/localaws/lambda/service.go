@@ -140,6 +140,25 @@ func (s *Service) Principal(accessKey string) (wire.Principal, bool) {
 	return wire.Principal{Role: f.Role, Name: f.Name}, true
 }
 
+// PrincipalOf is the function that owns the process whose requests carry the
+// session token.
+func (s *Service) PrincipalOf(sessionToken string) (wire.Principal, bool) {
+	p := s.process(sessionToken)
+	if p == nil {
+		return wire.Principal{}, false
+	}
+	return wire.Principal{Role: p.f.Role, Name: p.f.Name}, true
+}
+
+// RegionOf is the Region of the process whose requests carry the session token,
+// "" when there is none.
+func (s *Service) RegionOf(sessionToken string) string {
+	if p := s.process(sessionToken); p != nil {
+		return p.f.Region
+	}
+	return ""
+}
+
 // Invoke runs the function and waits for its answer, as the API's synchronous
 // Invoke does. functionError is empty on success and "Unhandled" when the
 // function failed; result then holds errorMessage and errorType. When ctx ends

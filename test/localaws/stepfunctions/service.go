@@ -50,6 +50,8 @@ type Service struct {
 	describeLag    time.Duration
 	listLag        time.Duration
 	lagged         int // descriptions that were not up to date
+	shorten        func() time.Duration
+	timedOut       int // tasks
 	subscribers    map[int]func(Progress)
 	lastSubscriber int
 	closed         bool
@@ -103,6 +105,34 @@ func (s *Service) Lagged() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lagged
+}
+
+// ShortenTasks makes tasks time out after what draw says, and for 0 after what
+// their definition says; nil ends that. As ever, a function works on when its
+// task has timed out.
+func (s *Service) ShortenTasks(draw func() time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shorten = draw
+}
+
+// shortened is a task's time-out, given that of its definition.
+func (s *Service) shortened(timeout time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shorten != nil {
+		if short := s.shorten(); short > 0 {
+			return short
+		}
+	}
+	return timeout
+}
+
+// TimedOut counts the tasks that timed out.
+func (s *Service) TimedOut() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.timedOut
 }
 
 // sleep waits for d, already scaled; with a test's clock that jumps, it also

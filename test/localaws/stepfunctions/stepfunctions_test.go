@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -229,6 +230,28 @@ func TestTaskOfAPlainFunction(t *testing.T) {
 		"1<0 ExecutionStarted", "2<0 TaskStateEntered", "3<2 LambdaFunctionScheduled", "4<3 LambdaFunctionStarted", "5<4 LambdaFunctionSucceeded", "6<5 TaskStateExited", "7<6 ExecutionSucceeded",
 	}, "\n"); got != want {
 		t.Errorf("history:\n%s", got)
+	}
+}
+
+// TestShortenTasks: a task times out before its time, while its function works on.
+func TestShortenTasks(t *testing.T) {
+	var calls atomic.Int32
+	end := make(chan struct{})
+	s := newService(t, func(context.Context, string, []byte) ([]byte, string, error) {
+		if calls.Add(1) == 1 {
+			<-end
+		}
+		return []byte("1"), "", nil
+	})
+	short := []time.Duration{10 * time.Millisecond, 0}
+	s.ShortenTasks(func() (d time.Duration) {
+		d, short = short[0], short[1:]
+		return d
+	})
+	r, _ := execute(t, s, single(`{"Type":"Task","Resource":"arn:aws:states:::lambda:invoke","Parameters":{"FunctionName":"f"},"TimeoutSeconds":60,"Retry":[{"ErrorEquals":["States.Timeout"]}],"End":true}`), "")
+	close(end)
+	if r.Status != succeeded || s.TimedOut() != 1 {
+		t.Errorf("%+v, %d tasks timed out", r, s.TimedOut())
 	}
 }
 

@@ -45,7 +45,7 @@ func (v *visit) task(effective, parameters any) (any, *failure) {
 	}
 	events.scheduled(encode(parameters), timeout)
 	events.started()
-	answer, fail := v.invoke(call, timeout)
+	answer, fail := v.invoke(call, v.exec.service.shortened(timeout))
 	if fail != nil {
 		if fail.interrupted {
 			return nil, fail
@@ -164,6 +164,9 @@ func (v *visit) invoke(call invocation, timeout time.Duration) (answer, *failure
 	case a := <-answers:
 		return a, a.fail
 	case <-expired:
+		s.mu.Lock()
+		s.timedOut++
+		s.mu.Unlock()
 		return answer{}, &failure{name: errTimeout}
 	case <-v.ctx.Done():
 		return answer{}, errInterrupted

@@ -23,6 +23,7 @@ type Call struct {
 	Operation string // ListUsers
 	Region    string
 	Principal Principal
+	Session   string // session token of the caller, a function's being that of its process
 	Input     json.RawMessage
 	Endpoint  string // http://127.0.0.1:port of the gateway, for URLs in answers
 }
