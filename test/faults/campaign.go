@@ -22,6 +22,7 @@ type campaign struct {
 	seed     uint64
 	parallel int
 	verbose  bool
+	with     string // troubles that are there in any case, by the beginning of their name
 	assembly string // cloud assembly
 	source   string // module root
 	kept     string // folder that keeps the runs' outcomes; empty for none
@@ -81,7 +82,7 @@ func (c *campaign) carryOut(ctx context.Context, out io.Writer) *result {
 			defer mu.Unlock()
 			total.add(one)
 			for _, f := range one.Failures {
-				fmt.Fprintf(out, "%s\nreplay: make faults RUNS=1 SEED=%d\n", f, seed)
+				fmt.Fprintf(out, "%s\nreplay: %s\n", f, c.replay(seed))
 			}
 			if c.verbose {
 				fmt.Fprintf(out, "seed %d in %s: %d records, %d executions started again, %s\n", seed, one.Took.Round(time.Second), one.Records, one.Restarted, one.troubled())
@@ -94,6 +95,27 @@ func (c *campaign) carryOut(ctx context.Context, out io.Writer) *result {
 		total.Failures = append(total.Failures, total.idle()...)
 	}
 	return total
+}
+
+// replay is the command that carries out the run of a seed again.
+func (c *campaign) replay(seed uint64) string {
+	if c.with != "" {
+		return fmt.Sprintf(".build/faults -runs 1 -seed %d -with %q", seed, c.with)
+	}
+	return fmt.Sprintf("make faults RUNS=1 SEED=%d", seed)
+}
+
+// cutShort says how far a campaign came that was ended before its last run; nil
+// for one that was not.
+func (c *campaign) cutShort(r *result) error {
+	if r.Runs == c.runs {
+		return nil
+	}
+	next := "the next call begins anew"
+	if c.kept != "" {
+		next = "the next call goes on from there"
+	}
+	return fmt.Errorf("%d of %d runs were carried out; %s", r.Runs, c.runs, next)
 }
 
 // idle names the troubles that were drawn and have never struck, and those that

@@ -30,6 +30,17 @@ func TestShortCampaign(t *testing.T) {
 	}
 }
 
+// TestCutShort: a campaign that was interrupted is no campaign of so many runs.
+func TestCutShort(t *testing.T) {
+	c, r := campaign{runs: 200}, newResult()
+	for runs, want := range map[int]string{200: "", 130: "130 of 200 runs were carried out"} {
+		r.Runs = runs
+		if err := c.cutShort(r); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%d runs: %v", runs, err)
+		}
+	}
+}
+
 // TestIdleTroubles finds those that were drawn and did nothing.
 func TestIdleTroubles(t *testing.T) {
 	r := newResult()

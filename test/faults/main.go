@@ -37,6 +37,7 @@ func main() {
 	flag.Uint64Var(&c.seed, "seed", 1, "seed of the first run; each run's is one more than that of the run before")
 	flag.IntVar(&c.parallel, "parallel", 2, "runs side by side")
 	flag.BoolVar(&c.verbose, "v", false, "say what each run does")
+	flag.StringVar(&c.with, "with", "", "troubles that are there in any case, by the beginning of their name; the others are drawn as ever")
 	kept := flag.String("keep", "", fmt.Sprintf("folder that keeps the outcome of each run of a campaign of %d runs or more, so that one that was ended goes on where it was", worthKeeping))
 	into := flag.String("into", "", fmt.Sprintf("file that keeps the outcome, if there were %d runs or more", worthKeeping))
 	flag.Parse()
@@ -52,7 +53,11 @@ func main() {
 	}
 	result := c.carryOut(ctx, os.Stdout)
 	fmt.Print(result.report())
-	if *into != "" && result.Runs >= worthKeeping {
+	if err := c.cutShort(result); err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+		os.Exit(1)
+	}
+	if *into != "" && c.runs >= worthKeeping {
 		text := fmt.Sprintf("`make faults RUNS=%d SEED=%d` on %s:\n\n%s", c.runs, c.seed, figures.Origin(), result.report())
 		if err := figures.Put(*into, "faults", text); err != nil {
 			fmt.Fprintln(os.Stderr, "faults:", err)
