@@ -46,17 +46,20 @@ type run struct {
 	past               past
 	begun              map[string]int // executions by workflow
 
-	workflow   string // at work
-	queues     sqs.Faults
-	kills      map[string][]<-chan struct{} // by trouble
-	background errgroup.Group
-	calm       context.Context
-	calmDown   context.CancelFunc
+	workflow    string // at work
+	jobOfOthers bool   // somebody else's import job has been started for the execution at work
+	broken      error  // what the campaign could not do to the workflow
+	queues      sqs.Faults
+	kills       map[string][]<-chan struct{} // by trouble
+	background  errgroup.Group
+	calm        context.Context
+	calmDown    context.CancelFunc
 
-	mu     sync.Mutex
-	result *result
-	mails  int
-	notes  []string // what happened, for a run that is not clean
+	mu        sync.Mutex
+	execution string // at work, ARN; empty until it has been started
+	result    *result
+	mails     int
+	notes     []string // what happened, for a run that is not clean
 }
 
 func (r *run) count(kind string, n int) {
@@ -104,6 +107,7 @@ func (r *run) carryOut(ctx context.Context, n *rand.Rand) (err error) {
 			return
 		}
 		r.tally()
+		err = errors.Join(err, r.broken)
 		err = errors.Join(err, r.bed.Close())
 		for _, violation := range r.bed.Violations() {
 			err = errors.Join(err, errors.New("testbed: "+violation))
@@ -193,6 +197,10 @@ func (r *run) execute(ctx context.Context, n *rand.Rand, region, workflow string
 		if attempt < attempts-1 {
 			r.begin(ctx, rand.New(rand.NewPCG(drawn[attempt], 1)), workflow)
 		}
+		if r.broken != nil {
+			r.clear()
+			return nil, errors.New("the troubles could not begin or end")
+		}
 		r.begun[workflow]++
 		e, err := r.once(ctx, region, workflow, in)
 		succeeded := err == nil && e.Status == types.ExecutionStatusSucceeded
@@ -249,6 +257,9 @@ func (r *run) once(ctx context.Context, region, workflow, input string) (*ended,
 	if err != nil {
 		return nil, err
 	}
+	r.mu.Lock()
+	r.execution = arn
+	r.mu.Unlock()
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	done, err := states.Wait(limited, arn)

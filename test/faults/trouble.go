@@ -5,12 +5,15 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
+	"cognito-backup/internal/step"
 	"cognito-backup/test/localaws"
 	"cognito-backup/test/localaws/cognito"
 	"cognito-backup/test/localaws/faults"
 	"cognito-backup/test/localaws/sqs"
+	"cognito-backup/test/seed"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
@@ -62,6 +65,10 @@ var troubles = slices.Concat(
 			}
 		}, injected: inEachRegion(func(bed *localaws.Bed, region string) int { return bed.States(region).Lagged() })},
 	}),
+	within(imports, uploads),
+	// Of all of them together one task in a few is struck: more than six times in a
+	// row hardly any.
+	gateway("lambda", map[faults.Kind]float64{faults.Throttle: .15, faults.ServerError: .15, faults.DropBefore: .1, faults.DropAfter: .15}),
 	[]trouble{
 		// A message is one call, so these strike the first ones for certain.
 		rules("sns: throttle", nil, func(n *rand.Rand) faults.Rule {
@@ -101,6 +108,24 @@ var troubles = slices.Concat(
 		rules("cognito-idp: burst of errors", nil, func(n *rand.Rand) faults.Rule {
 			return faults.Rule{Kind: faults.ServerError, Service: "cognito-idp", Skip: n.IntN(12), Count: 4 + n.IntN(12)}
 		}),
+		rules("lambda: client times out", nil, func(n *rand.Rand) faults.Rule {
+			return faults.Rule{Kind: faults.Fail, Service: "lambda", Code: "ClientExecutionTimeoutException", Status: 500, Probability: .02 + .08*n.Float64()}
+		}),
+		rules("lambda: other errors", nil, func(n *rand.Rand) faults.Rule { // AWSLambdaException to Step Functions
+			return faults.Rule{Kind: faults.Fail, Service: "lambda", Code: "InternalFailure", Status: 500, Probability: .02 + .08*n.Float64()}
+		}),
+		{name: "tasks time out", begin: func(r *run, n *rand.Rand) {
+			share, longest := .1+.2*n.Float64(), time.Duration(100+n.IntN(3000))*time.Millisecond
+			for _, region := range r.bed.Regions() {
+				drawn := rand.New(rand.NewPCG(n.Uint64(), 1))
+				r.bed.States(region).ShortenTasks(func() time.Duration {
+					if drawn.Float64() >= share {
+						return 0
+					}
+					return time.Millisecond + time.Duration(drawn.Int64N(int64(longest)))
+				})
+			}
+		}, injected: inEachRegion(func(bed *localaws.Bed, region string) int { return bed.States(region).TimedOut() })},
 		{name: "functions killed", begin: func(r *run, n *rand.Rand) {
 			for _, f := range r.functions() {
 				most := 40
@@ -138,6 +163,24 @@ var troubles = slices.Concat(
 		userPools("import job gives up", imports, func(_ *rand.Rand, v *cognito.Values) { v.ImportTolerance = -1 },
 			func(i cognito.Injected) int { return i.FailedJobs }),
 		{name: "import job stopped", touches: imports, begin: func(r *run, n *rand.Rand) { r.stopJob("import job stopped", n.IntN(10)) }},
+		{name: jobInTarget, touches: imports, begin: func(r *run, n *rand.Rand) {
+			r.othersJob(r.target, time.Duration(n.IntN(2000))*time.Millisecond, func() int {
+				observed, _ := r.bed.States(r.secondary).Observe(r.atWork())
+				return observed.Entered["WaitForCheckNewUserPool"]
+			}, jobInTarget)
+		}},
+		{name: "import job of somebody else in another pool", touches: imports, begin: func(r *run, n *rand.Rand) {
+			r.jobElsewhere(time.Duration(n.IntN(2000))*time.Millisecond, func(i cognito.Injected) int { return i.BusyStarts })
+		}, injected: inEachRegion(func(bed *localaws.Bed, region string) int {
+			return bed.Cognito(region).Settings().Injected().BusyStarts
+		})},
+		{name: "import jobs expire", touches: imports, begin: func(r *run, n *rand.Rand) { // while somebody else's runs
+			life := time.Duration(200+n.IntN(800)) * time.Millisecond
+			r.settings(func(v *cognito.Values) { v.ImportJobLife = life })
+			r.jobElsewhere(time.Duration(n.IntN(3000))*time.Millisecond, func(i cognito.Injected) int { return i.ExpiredJobs })
+		}, injected: inEachRegion(func(bed *localaws.Bed, region string) int {
+			return bed.Cognito(region).Settings().Injected().ExpiredJobs
+		})},
 		{name: "quotas in force", begin: func(r *run, _ *rand.Rand) {
 			r.settings(func(v *cognito.Values) { // far below what the functions ask for
 				v.Quotas["UserList"], v.Quotas["UserUpdate"], v.Quotas["UserCreation"] = 30, 60, 50
@@ -154,12 +197,39 @@ var troubles = slices.Concat(
 				r.bed.DynamoDB(region).SetStaleReads(time.Second)
 			}
 		}, injected: inEachRegion(func(bed *localaws.Bed, region string) int { return bed.DynamoDB(region).StaleReads() })},
-		{name: "primary Region down", touches: imports, begin: func(r *run, _ *rand.Rand) { // what the other Region is for
-			r.bed.RegionDown(r.primary)
-			r.count("primary Region down", 1)
-		}},
+		// What the other Region is for. The lease is one of the changes that wait.
+		{name: "primary Region down: changes not replicated", touches: imports, begin: primaryDown, injected: func(bed *localaws.Bed) int { return bed.Replicator().Severed() }},
+		{name: "calls to a Region that is down", touches: imports, begin: primaryDown, harmless: "an import calls its own Region only",
+			injected: inEachRegion(func(bed *localaws.Bed, region string) int { return bed.CallsCut(region) })},
 	},
 )
+
+func primaryDown(r *run, _ *rand.Rand) { r.bed.RegionDown(r.primary) }
+
+// uploads are faults of the presigned uploads of import files. A function tries
+// each five times, and makes three jobs at most.
+var uploads = []trouble{
+	upload(faults.Rule{Kind: faults.Throttle}, "upload: throttle", 6),
+	upload(faults.Rule{Kind: faults.ServerError}, "upload: server-error", 6),
+	upload(faults.Rule{Kind: faults.DropBefore}, "upload: drop-before", 3),
+	upload(faults.Rule{Kind: faults.DropAfter}, "upload: drop-after", 3),
+	upload(faults.Rule{Kind: faults.Delay, Delay: 100 * time.Millisecond, Jitter: 3 * time.Second}, "upload: delayed", 3),
+	upload(faults.Rule{Kind: faults.Fail, Code: "AccessDenied", Status: 403}, "upload: address expired", 3),
+	{name: "upload: function killed", begin: func(r *run, _ *rand.Rand) {
+		r.kills["upload: function killed"] = append(r.kills["upload: function killed"], r.bed.KillAt("import-users", localaws.UploadOperation, 1))
+	}},
+}
+
+// upload strikes the first uploads, at most so many.
+func upload(rule faults.Rule, name string, most int) trouble {
+	return rules(name, nil, func(n *rand.Rand) faults.Rule {
+		drawn := rule
+		drawn.Service, drawn.Operation, drawn.Count = "s3", localaws.UploadOperation, 1+n.IntN(most)
+		return drawn
+	})
+}
+
+const jobInTarget = "import job of somebody else in the target"
 
 // Troubles of the replication last from an export to the import after it, and
 // are drawn by restore.
@@ -327,10 +397,79 @@ func (r *run) stopJob(name string, users int) {
 	})
 }
 
+// jobElsewhere is othersJob in a pool that nothing else is about; the counter
+// says how often the job was in the way.
+func (r *run) jobElsewhere(last time.Duration, counter func(cognito.Injected) int) {
+	id, err := r.bed.Cognito(r.secondary).Seed(seed.Empty(r.seeded, ""))
+	if err != nil {
+		r.broken = errors.Join(r.broken, err)
+		return
+	}
+	settings := r.bed.Cognito(r.secondary).Settings()
+	before := counter(settings.Injected())
+	r.othersJob(id, last, func() int { return counter(settings.Injected()) - before }, "")
+}
+
+// longestJob is how long somebody else's import job is active at most.
+const longestJob = time.Minute
+
+// othersJob starts somebody else's import job, which imports nobody: it stays
+// active until it has been in somebody's way, and some time longer. What it did
+// counts for the name, unless that is empty.
+func (r *run) othersJob(poolID string, last time.Duration, inTheWay func() int, name string) {
+	if r.jobOfOthers {
+		return // an account has one active job
+	}
+	r.jobOfOthers = true
+	ctx := r.calm // ends with the trouble
+	api := idp.NewFromConfig(r.bed.Config(r.secondary))
+	job, err := api.CreateUserImportJob(ctx, &idp.CreateUserImportJobInput{
+		UserPoolId: &poolID, JobName: aws.String("theirs"), CloudWatchLogsRoleArn: aws.String("arn:aws:iam::123456789012:role/logs"),
+	})
+	if err == nil {
+		settings := r.bed.Cognito(r.secondary).Settings()
+		usual := settings.Values().ImportStart
+		settings.Update(func(v *cognito.Values) { v.ImportStart = faster * longestJob })
+		_, err = api.StartUserImportJob(ctx, &idp.StartUserImportJobInput{UserPoolId: &poolID, JobId: job.UserImportJob.JobId})
+		settings.Update(func(v *cognito.Values) { v.ImportStart = usual })
+	}
+	if refused := new(types.PreconditionNotMetException); errors.As(err, &refused) {
+		return // the pool has no auto-verified attribute
+	}
+	if err != nil {
+		r.broken = errors.Join(r.broken, err)
+		return
+	}
+	r.background.Go(func() error {
+		for inTheWay() == 0 && step.Sleep(ctx, 20*time.Millisecond) == nil {
+			continue
+		}
+		_ = step.Sleep(ctx, last) // or until the trouble ends
+		if name != "" {
+			r.count(name, inTheWay())
+		}
+		_, err := api.StopUserImportJob(context.WithoutCancel(ctx), &idp.StopUserImportJobInput{UserPoolId: &poolID, JobId: job.UserImportJob.JobId})
+		if ended := new(types.PreconditionNotMetException); err != nil && !errors.As(err, &ended) {
+			return err
+		}
+		return nil
+	})
+}
+
+// atWork is the execution at work, by ARN.
+func (r *run) atWork() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.execution
+}
+
 // begin draws troubles for a workflow and begins them.
 func (r *run) begin(ctx context.Context, n *rand.Rand, workflow string) {
 	r.calm, r.calmDown = context.WithCancel(ctx)
-	r.workflow = workflow
+	r.workflow, r.jobOfOthers = workflow, false
+	r.mu.Lock()
+	r.execution = ""
+	r.mu.Unlock()
 	var usual, last []*trouble
 	for i := range troubles {
 		t := &troubles[i]
@@ -356,6 +495,11 @@ func (r *run) begin(ctx context.Context, n *rand.Rand, workflow string) {
 	if n.IntN(10) == 0 {
 		drawn = append(drawn, last[n.IntN(len(last))])
 	}
+	for _, t := range append(usual, last...) { // beyond what the seed draws
+		if r.with != "" && strings.HasPrefix(t.name, r.with) && !slices.Contains(drawn, t) {
+			drawn = append(drawn, t)
+		}
+	}
 	for _, t := range drawn {
 		r.result.Troubled[t.name] = 1
 		t.begin(r, rand.New(rand.NewPCG(n.Uint64(), 1)))
@@ -376,13 +520,16 @@ func (r *run) clear() {
 	for _, region := range r.bed.Regions() {
 		r.bed.SQS(region).SetFaults(sqs.Faults{})
 		r.bed.States(region).SetLag(0, 0)
+		r.bed.States(region).ShortenTasks(nil)
 		r.bed.DynamoDB(region).SetStaleReads(0)
 		r.bed.Cognito(region).Settings().NoQuotas()
 	}
 	r.settings(func(v *cognito.Values) {
-		v.Paging, v.TokenLifetime, v.ListUsersLag, v.ImportTolerance = map[string]cognito.PagingFaults{}, 0, 0, .5
+		v.Paging, v.TokenLifetime, v.ListUsersLag, v.ImportTolerance, v.ImportJobLife = map[string]cognito.PagingFaults{}, 0, 0, .5, 24*time.Hour
 	})
-	_ = r.background.Wait() // returns no errors
+	if err := r.background.Wait(); err != nil {
+		r.broken = errors.Join(r.broken, err)
+	}
 }
 
 // tally counts what the troubles of the run have done.
