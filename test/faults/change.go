@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -40,7 +41,7 @@ func (r *run) change(ctx context.Context, n *rand.Rand) error {
 	for _, step := range []func(context.Context) error{
 		c.users, c.leave, c.groups,
 		func(ctx context.Context) error { return c.comeBack(ctx, before) },
-		c.newcomers,
+		c.newcomers, c.configuration,
 	} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("change the pool: %w", err)
@@ -235,6 +236,47 @@ func (c *changer) newcomers(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// configuration changes settings of the pool and an app client, or adds one that
+// has a secret, now and then.
+func (c *changer) configuration(ctx context.Context) error {
+	if c.IntN(2) == 0 {
+		described, err := c.api.DescribeUserPool(ctx, &idp.DescribeUserPoolInput{UserPoolId: &c.pool})
+		if err != nil {
+			return err
+		}
+		// What the request leaves out goes back to its default.
+		in := &idp.UpdateUserPoolInput{}
+		if j, err := json.Marshal(described.UserPool); err != nil {
+			return err
+		} else if err := json.Unmarshal(j, in); err != nil {
+			return err
+		}
+		in.UserPoolId = &c.pool
+		in.Policies.PasswordPolicy.MinimumLength = aws.Int32(8 + c.Int32N(8))
+		in.UserPoolTags = map[string]string{"changed": fmt.Sprint(c.IntN(1000))}
+		in.EmailVerificationSubject = aws.String(fmt.Sprintf("changed, %d", c.IntN(1000)))
+		if _, err := c.api.UpdateUserPool(ctx, in); err != nil {
+			return err
+		}
+	}
+	if len(c.now.Clients) > 0 && c.IntN(2) == 0 {
+		id := c.now.Clients[c.IntN(len(c.now.Clients))].ClientId
+		validity, callback := 1+c.IntN(60), fmt.Sprintf("https://example.com/changed/%d", c.IntN(1000))
+		if err := c.bed.Cognito(c.primary).ChangeClient(c.pool, id, func(client *cognito.Client) {
+			client.RefreshTokenValidity, client.CallbackURLs = validity, []string{callback}
+		}); err != nil {
+			return err
+		}
+	}
+	if c.IntN(4) == 0 {
+		_, err := c.api.CreateUserPoolClient(ctx, &idp.CreateUserPoolClientInput{
+			UserPoolId: &c.pool, ClientName: aws.String(fmt.Sprintf("client-%d", c.IntN(1000))), GenerateSecret: true,
+		})
+		return err
 	}
 	return nil
 }

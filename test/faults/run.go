@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -40,9 +41,9 @@ type run struct {
 	primary, secondary string // Regions
 	pool, target       string // ids
 	seeded             *cognito.Seed
-	points             []string                 // restore points that must be there, oldest first
-	truth              map[string]*cognito.Seed // what the pool was, by restore point
-	forgetful          bool                     // no restore point is retained but the newest
+	points             []string          // restore points that must be there, oldest first
+	truth              map[string]*truth // what the pool was, by restore point
+	forgetful          bool              // no restore point is retained but the newest
 	past               past
 	begun              map[string]int // executions by workflow
 
@@ -74,7 +75,7 @@ func (r *run) note(format string, args ...any) {
 
 // run carries out the run of a seed.
 func (c *campaign) run(ctx context.Context, seed uint64) *result {
-	r := &run{campaign: c, result: newResult(), truth: map[string]*cognito.Seed{}, begun: map[string]int{}, kills: map[string][]<-chan struct{}{}}
+	r := &run{campaign: c, result: newResult(), truth: map[string]*truth{}, begun: map[string]int{}, kills: map[string][]<-chan struct{}{}}
 	r.result.Runs = 1
 	err := r.carryOut(ctx, rand.New(rand.NewPCG(seed, 1)))
 	if err != nil && ctx.Err() == nil {
@@ -150,6 +151,14 @@ func (r *run) start(ctx context.Context, dir string, seedOfFaults uint64, enviro
 	}
 	source := seed.Empty(r.seeded, r.pool)
 	source.Users, source.Groups, source.Members = r.seeded.Users, r.seeded.Groups, r.seeded.Members
+	for i := range source.Clients { // which a backup leaves out
+		source.Clients[i].ClientSecret = fmt.Sprintf("theSecretOfAnAppClientOfTheCampaign%d", i)
+	}
+	for i := range source.IdentityProviders {
+		p := &source.IdentityProviders[i]
+		p.ProviderDetails = maps.Clone(p.ProviderDetails)
+		p.ProviderDetails["client_secret"] = fmt.Sprintf("theSecretOfAProviderOfTheCampaign%d", i)
+	}
 	if _, err := bed.Cognito(r.primary).Seed(source); err != nil {
 		return err
 	}
@@ -288,7 +297,7 @@ func (r *run) hangs(region, arn string) error {
 // export makes a restore point and holds it and those before against the pool.
 func (r *run) export(ctx context.Context, n *rand.Rand) error {
 	r.target = ""
-	truth, err := r.bed.Cognito(r.primary).Snapshot(r.pool)
+	truth, err := r.now(ctx)
 	if err != nil {
 		return err
 	}
@@ -309,7 +318,7 @@ func (r *run) export(ctx context.Context, n *rand.Rand) error {
 
 // settle notes which restore points there are after an export. One that failed
 // after its commit has made one, too, of the same pool.
-func (r *run) settle(ctx context.Context, newest string, truth *cognito.Seed) error {
+func (r *run) settle(ctx context.Context, newest string, truth *truth) error {
 	listed, err := r.store(r.primary).RestorePoints(ctx, r.pool)
 	if err != nil {
 		return err

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"cognito-backup/internal/backup"
@@ -18,9 +20,81 @@ import (
 	"cognito-backup/test/seed"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
+
+// truth is what the pool was.
+type truth struct {
+	*cognito.Seed
+	configuration *pool.Configuration
+	secrets       []string // which nothing may hold
+}
+
+// now reads what the pool is. Its configuration is what Cognito answers, less
+// what a restore point leaves out: secrets, and what changes without anybody's
+// doing.
+func (r *run) now(ctx context.Context) (*truth, error) {
+	snapshot, err := r.bed.Cognito(r.primary).Snapshot(r.pool)
+	if err != nil {
+		return nil, err
+	}
+	t := &truth{Seed: snapshot, configuration: &pool.Configuration{}}
+	api, c := idp.NewFromConfig(r.bed.Config(r.primary)), t.configuration
+	described, err := api.DescribeUserPool(ctx, &idp.DescribeUserPoolInput{UserPoolId: &r.pool})
+	if err != nil {
+		return nil, err
+	}
+	c.UserPool = *described.UserPool
+	c.UserPool.EstimatedNumberOfUsers, c.UserPool.LastModifiedDate = 0, nil
+	slices.SortFunc(c.UserPool.SchemaAttributes, func(a, b types.SchemaAttributeType) int { return strings.Compare(*a.Name, *b.Name) })
+	mfa, err := api.GetUserPoolMfaConfig(ctx, &idp.GetUserPoolMfaConfigInput{UserPoolId: &r.pool})
+	if err != nil {
+		return nil, err
+	}
+	c.MFA = pool.MFAConfiguration{
+		MfaConfiguration: mfa.MfaConfiguration, EmailMfaConfiguration: mfa.EmailMfaConfiguration, SmsMfaConfiguration: mfa.SmsMfaConfiguration,
+		SoftwareTokenMfaConfiguration: mfa.SoftwareTokenMfaConfiguration, WebAuthnConfiguration: mfa.WebAuthnConfiguration,
+	}
+	for _, there := range snapshot.Clients {
+		out, err := api.DescribeUserPoolClient(ctx, &idp.DescribeUserPoolClientInput{UserPoolId: &r.pool, ClientId: &there.ClientId})
+		if err != nil {
+			return nil, err
+		}
+		client := *out.UserPoolClient
+		if client.ClientSecret != nil {
+			t.secrets = append(t.secrets, *client.ClientSecret)
+		}
+		client.ClientSecret, client.LastModifiedDate = nil, nil
+		c.Clients = append(c.Clients, client)
+	}
+	slices.SortFunc(c.Clients, func(a, b types.UserPoolClientType) int { return strings.Compare(*a.ClientId, *b.ClientId) })
+	for _, there := range snapshot.IdentityProviders {
+		out, err := api.DescribeIdentityProvider(ctx, &idp.DescribeIdentityProviderInput{UserPoolId: &r.pool, ProviderName: &there.ProviderName})
+		if err != nil {
+			return nil, err
+		}
+		provider := *out.IdentityProvider
+		provider.LastModifiedDate = nil
+		if secret, has := provider.ProviderDetails["client_secret"]; has {
+			t.secrets = append(t.secrets, secret)
+			delete(provider.ProviderDetails, "client_secret")
+		}
+		c.IdentityProviders = append(c.IdentityProviders, provider)
+	}
+	slices.SortFunc(c.IdentityProviders, func(a, b types.IdentityProviderType) int {
+		return strings.Compare(*a.ProviderName, *b.ProviderName)
+	})
+	servers, err := api.ListResourceServers(ctx, &idp.ListResourceServersInput{UserPoolId: &r.pool, MaxResults: aws.Int32(50)})
+	if err != nil {
+		return nil, err
+	}
+	c.ResourceServers = servers.ResourceServers
+	slices.SortFunc(c.ResourceServers, func(a, b types.ResourceServerType) int { return strings.Compare(*a.Identifier, *b.Identifier) })
+	return t, nil
+}
 
 // store is the backup as it stands in a Region.
 func (r *run) store(region string) *backup.Store {
@@ -42,7 +116,7 @@ func (r *run) compareRestorePoints(ctx context.Context, region string) error {
 
 // compareRestorePoint reads a restore point from the table and holds it against
 // what the pool was.
-func (r *run) compareRestorePoint(ctx context.Context, region, id string, truth *cognito.Seed) error {
+func (r *run) compareRestorePoint(ctx context.Context, region, id string, truth *truth) error {
 	store := r.store(region)
 	point, err := store.RestorePoint(ctx, r.pool, id)
 	if err != nil {
@@ -77,7 +151,7 @@ func (r *run) compareRestorePoint(ctx context.Context, region, id string, truth 
 	if sum != point.Summary {
 		problems = append(problems, fmt.Errorf("restore point %s says %+v, the table holds %+v", id, point.Summary, sum))
 	}
-	want, err := expected(truth)
+	want, err := expected(truth.Seed)
 	if err != nil {
 		return err
 	}
@@ -102,20 +176,44 @@ func (r *run) compareRestorePoint(ctx context.Context, region, id string, truth 
 }
 
 // compareConfiguration holds the record of the pool itself against what it was.
-func (r *run) compareConfiguration(item *backup.Item, truth *cognito.Seed) error {
+func (r *run) compareConfiguration(item *backup.Item, truth *truth) error {
 	var stored pool.Configuration
 	if err := item.Decode(&stored); err != nil {
 		return err
 	}
-	p := &stored.UserPool
-	if item.Key != backup.PoolKey(r.pool) || aws.ToString(p.Id) != r.pool || aws.ToString(p.Name) != truth.Pool.Name ||
-		string(p.MfaConfiguration) != truth.Pool.MfaConfiguration || len(stored.Clients) != len(truth.Clients) ||
-		len(stored.IdentityProviders) != len(truth.IdentityProviders) || len(stored.ResourceServers) != len(truth.ResourceServers) {
+	var problems []error
+	problem := func(format string, args ...any) {
 		r.result.Losses++
-		return fmt.Errorf("%v holds the configuration of %s, %q, with %d clients, %d identity providers and %d resource servers: not what the pool has",
-			item.Key, aws.ToString(p.Id), aws.ToString(p.Name), len(stored.Clients), len(stored.IdentityProviders), len(stored.ResourceServers))
+		problems = append(problems, fmt.Errorf(format, args...))
 	}
-	return nil
+	if item.Key != backup.PoolKey(r.pool) {
+		problem("the configuration is stored as %v", item.Key)
+	}
+	is, was := members(&stored), members(truth.configuration)
+	for name, want := range was {
+		if got := is[name]; got != want {
+			problem("%v: %s is %s, the pool had %s", item.Key, name, got, want)
+		}
+	}
+	if text := strings.Join(slices.Collect(maps.Values(is)), " "); slices.ContainsFunc(truth.secrets, func(s string) bool { return strings.Contains(text, s) }) {
+		problem("%v holds a secret", item.Key)
+	}
+	return errors.Join(problems...)
+}
+
+// members are the members of a configuration as JSON, by name.
+func members(c *pool.Configuration) map[string]string {
+	texts := map[string]string{}
+	for name, member := range map[string]any{
+		"UserPool": c.UserPool, "MFA": c.MFA, "Clients": c.Clients, "IdentityProviders": c.IdentityProviders, "ResourceServers": c.ResourceServers,
+	} {
+		text, err := json.Marshal(member)
+		if err != nil {
+			text = []byte(err.Error())
+		}
+		texts[name] = string(text)
+	}
+	return texts
 }
 
 // expected are the records that a restore point of the pool holds.
@@ -174,7 +272,7 @@ func (r *run) compareTarget(ctx context.Context, e *ended) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	found := seed.Compare(truth, after)
+	found := seed.Compare(truth.Seed, after)
 	r.result.Records += len(truth.Users) + len(truth.Groups) + found.Memberships.Expected + found.DeferredMemberships
 	var problems []error
 	for _, d := range found.Differences {
