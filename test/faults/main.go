@@ -1,8 +1,8 @@
 // Command faults torments whole workflows on the testbed: run after run, each
 // with a pool, changes and faults that follow from its seed, it exports, changes
 // the pool, exports again and restores into the other Region. Every restore
-// point is held against what the pool was then, again after each export and
-// import that comes later; so is the restored pool, and what the report says of
+// point, its configuration included, is held against what the pool was then,
+// again after each export and import that comes later; so is the restored pool, and what the report says of
 // each record. Every kind of fault that the testbed knows occurs, alone and
 // together with others, and each one counts what it has done: in a campaign of
 // some size one that was drawn and never struck is a failure.
