@@ -2,10 +2,11 @@
 // with a pool, changes and faults that follow from its seed, it exports, changes
 // the pool, exports again and restores into the other Region. Every restore
 // point, its configuration included, is held against what the pool was then,
-// again after each export and import that comes later; so is the restored pool, and what the report says of
-// each record. Every kind of fault that the testbed knows occurs, alone and
-// together with others, and each one counts what it has done: in a campaign of
-// some size one that was drawn and never struck is a failure.
+// again after each export and import that comes later; so is the restored pool,
+// and what the report says of each record. Every kind of fault that the testbed
+// knows occurs, alone and together with others, and each one counts what it has
+// done: in a campaign of some size one that was drawn and never struck is a
+// failure.
 //
 // A workflow may fail under faults that outlast its retries; somebody must then
 // be told, and it is started again, as a person would. What it must never do is
