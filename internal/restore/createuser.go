@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,9 @@ func (w *importer) create(ctx context.Context, e *Entry, result userResult) (use
 		return result, nil
 	case reason == ReasonNameTaken:
 		return w.whoIsThere(ctx, e, result)
+	case reason == ReasonUserMissing: // a refusal in odd words: there is no user yet who could be missing
+		result.Outcome, result.Reason, result.Detail = Failed, ReasonRefused, code
+		return result, nil
 	case reason != "":
 		result.Outcome, result.Reason, result.Detail = Failed, reason, code
 		return result, nil
@@ -54,14 +58,49 @@ func attributeTypes(attributes map[string]string) []types.AttributeType {
 }
 
 // refusal is the reason of an error that trying again will not mend, and its
-// code; "" for every other error.
+// code; "" for every other error. A code that nobody foresaw fails the record
+// that the call was for: it is no reason to restore nothing else.
 func refusal(err error) (reason, code string) {
 	var api smithy.APIError
 	if !errors.As(err, &api) {
 		return "", ""
 	}
 	code = api.ErrorCode()
-	return refusals[code], code
+	if reason := refusals[code]; reason != "" {
+		return reason, code
+	}
+	if permanent(err) && ofTheCall(err, api) {
+		return ReasonRefused, code
+	}
+	return "", code
+}
+
+// ofTheCall says that Cognito refused what the call asked for, not whoever made
+// it, and that the pool is there: anything else would meet the next record, too.
+func ofTheCall(err error, api smithy.APIError) bool {
+	if ofEveryCall[api.ErrorCode()] {
+		return false
+	}
+	var answer interface{ HTTPStatusCode() int }
+	if !errors.As(err, &answer) {
+		return api.ErrorFault() == smithy.FaultClient
+	}
+	switch status := answer.HTTPStatusCode(); status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	default:
+		return status/100 == 4
+	}
+}
+
+// ofEveryCall are codes about the caller's credentials and permissions, its
+// clock, the way to Cognito, or the pool.
+var ofEveryCall = map[string]bool{
+	"AccessDenied": true, "AccessDeniedException": true, "AuthFailure": true, "ExpiredToken": true, "ExpiredTokenException": true,
+	"ForbiddenException": true, "IncompleteSignature": true, "IncompleteSignatureException": true, "InvalidAccessKeyId": true,
+	"InvalidClientTokenId": true, "InvalidSignatureException": true, "MissingAuthenticationToken": true, "MissingAuthenticationTokenException": true,
+	"OptInRequired": true, "RequestExpired": true, "RequestTimeTooSkewed": true, "SignatureDoesNotMatch": true, "UnauthorizedOperation": true,
+	"UnrecognizedClientException": true, noAnswer: true, "ResourceNotFoundException": true,
 }
 
 var refusals = map[string]string{
@@ -193,7 +232,7 @@ func (w *importer) holders(ctx context.Context, e *Entry) ([]pool.User, error) {
 		in := &idp.ListUsersInput{UserPoolId: &w.plan.Target.ID, Limit: aws.Int32(pool.PageSize), Filter: aws.String(filter(name, value))}
 		for {
 			out, err := w.API.ListUsers(ctx, in)
-			if isCode(err, "InvalidParameterException") {
+			if reason, _ := refusal(err); reason != "" {
 				break // nobody is found by a value that cannot be asked for
 			}
 			if err != nil {

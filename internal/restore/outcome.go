@@ -82,7 +82,7 @@ func (v *verifier) restored(person uint32, p *person, e *Entry) verdict {
 // failed is the verdict on somebody who is not as in the restore point.
 func (v *verifier) failed(person uint32) verdict {
 	if f, known := v.census.noFlag[person]; known {
-		return verdict{Failed, f.Reason, strings.TrimSpace(f.Kind + " " + f.Name)}
+		return verdict{Failed, f.Reason, f.what()}
 	}
 	if v.state != "" {
 		return verdict{Failed, ReasonNotReached, "flag or links"}

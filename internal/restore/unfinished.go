@@ -126,7 +126,7 @@ func (w *reporter) tallyChunk(j *judged) {
 			if f.Kind == kindMembership {
 				missed[f.Name] = f
 			} else if present {
-				user = verdict{Failed, f.Reason, strings.TrimSpace(f.Kind + " " + f.Name)}
+				user = verdict{Failed, f.Reason, f.what()}
 			}
 		}
 		w.Users.add(user.Outcome, 1)

@@ -498,9 +498,13 @@ func (u *updater) carryOut(ctx context.Context, t task) (*updateFailure, error) 
 	reason, code := refusal(err)
 	switch code {
 	case "ResourceNotFoundException":
-		reason = ReasonGroupMissing
-		if t.kind == kindLink {
+		switch t.kind {
+		case kindMembership:
+			reason = ReasonGroupMissing
+		case kindLink:
 			reason = ReasonNoProvider
+		case kindDisabled: // the call names nothing else that could be missing
+			reason = ReasonUserMissing
 		}
 	case "AliasExistsException":
 		reason = ReasonLinkTaken
@@ -568,6 +572,15 @@ func (u *updater) bury(ctx context.Context, chunk string, failures []updateFailu
 // the import runs.
 func (f *updateFailure) hopeless() bool {
 	return f.Reason == ReasonImmutable || f.Reason == ReasonNoProvider
+}
+
+// what says which of the user's flags and links it is, and Cognito's code.
+func (f *updateFailure) what() string {
+	what := strings.TrimSpace(f.Kind + " " + f.Name)
+	if f.Detail != "" {
+		what += ": " + f.Detail
+	}
+	return what
 }
 
 // key is the record's key in the backup table.

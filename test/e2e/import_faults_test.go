@@ -229,6 +229,47 @@ func TestMembershipsOfAUserWhoCannotBeCreated(t *testing.T) {
 	b.silent()
 }
 
+// TestRefusalsNobodyForesaw: an error code of Cognito that this project does not
+// know fails the record whose call met it. The import goes on and names them.
+func TestRefusalsNobodyForesaw(t *testing.T) {
+	t.Parallel()
+	b := exported(t, seed.Pool(seed.Options{Users: 80, Groups: 6, Seed: 8}))
+	const code = "UnknownOperationException" // of an endpoint that does not know every operation
+	for operation, count := range map[string]int{"AdminCreateUser": 2, "AdminAddUserToGroup": 9, "AdminDisableUser": 0, "CreateGroup": 1} {
+		b.Faults().Add(faults.Rule{Kind: faults.Fail, Operation: operation, Region: b.there, Code: code, Count: count})
+	}
+	r := b.restore(b.target(), nil)
+	p, ok := r.problem(restore.ReasonRefused)
+	if !ok || r.report.Verified || r.report.State != "COMPLETED" {
+		t.Fatalf("verified %t, problems %+v", r.report.Verified, r.report.Problems)
+	}
+	users, flags := 0, 0
+	for _, record := range p.Records {
+		if !strings.HasSuffix(record, ": "+code) {
+			t.Errorf("%q does not name the code", record)
+		}
+		if strings.HasPrefix(record, "USER-") {
+			users++
+		}
+		if strings.HasSuffix(record, ": disabled flag: "+code) {
+			flags++
+		}
+	}
+	disabled := 0
+	for _, u := range b.source.Users {
+		if !u.Enabled {
+			disabled++
+		}
+	}
+	if users-flags != 2 || flags == 0 || flags > disabled || r.report.Users.Failed != int64(users) {
+		t.Errorf("%d users failed, %d flags of %d: %+v, %q", users, flags, disabled, r.report.Users, p.Records)
+	}
+	if created := r.report.CreatedCSV + r.report.CreatedAPI; int64(len(r.after.Users)) != created || created != r.report.Users.Restored+int64(flags) {
+		t.Errorf("%d users are there, %d created, users %+v", len(r.after.Users), created, r.report.Users)
+	}
+	b.silent()
+}
+
 // TestMembershipsThatCannotBeAdded are tried in each round. After the last they
 // go to the dead-letter queue by key and code and into the report, and stop
 // nothing else.
