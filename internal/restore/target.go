@@ -48,7 +48,7 @@ func SettingsOf(p *types.UserPoolType) Settings {
 		Created:       aws.ToTime(p.CreationDate),
 		Modified:      aws.ToTime(p.LastModifiedDate),
 		MFA:           string(p.MfaConfiguration),
-		Schema:        make(map[string]Attribute, len(p.SchemaAttributes)),
+		Schema:        standardSchema(),
 	}
 	if p.UsernameConfiguration != nil && p.UsernameConfiguration.CaseSensitive != nil {
 		s.CaseSensitive = *p.UsernameConfiguration.CaseSensitive
@@ -65,6 +65,31 @@ func SettingsOf(p *types.UserPoolType) Settings {
 		s.Schema[aws.ToString(p.SchemaAttributes[i].Name)] = attributeOf(&p.SchemaAttributes[i])
 	}
 	return s
+}
+
+// standardSchema is the attributes that every pool has (developer guide, "Working
+// with user attributes"), as they are unless its creator said otherwise. A
+// description of a pool may leave them out; no pool lacks them, and nobody could
+// add them.
+func standardSchema() map[string]Attribute {
+	text := func(shortest, longest int) Attribute {
+		return Attribute{Type: "String", Mutable: true, MinLength: &shortest, MaxLength: &longest}
+	}
+	schema := map[string]Attribute{
+		"sub":                   {Type: "String", Required: true, MinLength: aws.Int(1), MaxLength: aws.Int(2048)},
+		"birthdate":             text(10, 10),
+		"email_verified":        {Type: "Boolean", Mutable: true},
+		"phone_number_verified": {Type: "Boolean", Mutable: true},
+		"updated_at":            {Type: "Number", Mutable: true, Min: aws.Float64(0)},
+		"identities":            {Type: "String", Mutable: true},
+	}
+	for _, name := range []string{
+		"name", "given_name", "family_name", "middle_name", "nickname", "preferred_username", "profile", "picture", "website",
+		"email", "gender", "zoneinfo", "locale", "phone_number", "address",
+	} {
+		schema[name] = text(0, 2048)
+	}
+	return schema
 }
 
 func attributeOf(t *types.SchemaAttributeType) Attribute {
