@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"cognito-backup/internal/pool"
@@ -33,8 +34,9 @@ func (r *Rules) Row(u *pool.User) string {
 
 // row is a line of the CSV file in the order of the header, or the reason
 // why there can be none. Cognito's file has one escape, a backslash before a
-// comma, and says nothing of quotes, backslashes and line breaks: whoever has
-// one of these goes by API, where every value arrives as it is.
+// comma, and says nothing of quotes, backslashes and line breaks, nor of which
+// characters its reader takes for one: whoever has one of these or a control
+// character goes by API, where every value arrives as it is.
 func (r *Rules) row(username string, attributes map[string]string) (string, string) {
 	if strings.ContainsAny(username, " \t") {
 		return "", ReasonNotCSV
@@ -84,7 +86,7 @@ func csvValue(column, username string, attributes map[string]string) (string, bo
 	case column == "updated_at":
 		return value, digits.MatchString(value)
 	}
-	if strings.ContainsAny(value, "\"\\\r\n") || strings.TrimSpace(value) != value {
+	if strings.ContainsAny(value, "\"\\\u2028\u2029") || strings.ContainsFunc(value, unicode.IsControl) || strings.TrimSpace(value) != value {
 		return "", false
 	}
 	return strings.ReplaceAll(value, ",", `\,`), true

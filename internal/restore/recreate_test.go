@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"cognito-backup/internal/pool"
 )
@@ -107,6 +108,25 @@ func TestRecreate(t *testing.T) {
 				t.Errorf("the reason %s has no words", n.Reason)
 			}
 		})
+	}
+}
+
+// TestCharactersThatMayEndARow: a reader that knows the line ends of Unicode, or
+// takes NUL for the end of a text, must not be given them.
+func TestCharactersThatMayEndARow(t *testing.T) {
+	r := testRules()
+	for c := rune(0); c <= 0x2100; c++ {
+		special := unicode.IsControl(c) || c == '\u2028' || c == '\u2029' || c == '"' || c == '\\'
+		for name, value := range map[string]string{"name": "a" + string(c) + "b", "custom:plan": "a" + string(c) + "b"} {
+			u := user(pool.Confirmed, "al", "email=a@b.c", "email_verified=true", name+"="+value)
+			if way := r.Recreate(&u); (way.Path == PathAPI) != special || special && (way.Reason != ReasonNotCSV || way.Attributes[name] != value) {
+				t.Errorf("%s with %U: by %s, %q, as %q", name, c, way.Path, way.Reason, way.Attributes[name])
+			}
+		}
+		u := user(pool.Confirmed, "a"+string(c)+"b", "email=a@b.c", "email_verified=true")
+		if way := r.Recreate(&u); (way.Path == PathAPI) != (special || c == ' ') {
+			t.Errorf("username with %U: by %s", c, way.Path)
+		}
 	}
 }
 

@@ -101,7 +101,7 @@ func roundTrip(t *testing.T, user *pool.User) {
 		}
 		return
 	}
-	if strings.ContainsAny(row, "\r\n") {
+	if strings.ContainsAny(row, "\r\n\v\f\x00\x1c\x1d\x1e\u0085\u2028\u2029") {
 		t.Fatalf("row %q is more than one line", row)
 	}
 	job := c.importJob(strings.Join(header.CSVHeader, ",") + "\n" + row + "\n")
@@ -138,8 +138,8 @@ func roundTrip(t *testing.T, user *pool.User) {
 
 // representable says that a CSV file holds the user, by what the tool's chapter
 // of the developer guide says of rows: no quotes, backslashes and line breaks,
-// no white space around a value, dates and numbers in their columns, at most
-// 16,000 characters.
+// nor what a reader may take for one, no white space around a value, dates and
+// numbers in their columns, at most 16,000 characters.
 func representable(u *pool.User, columns int) bool {
 	row := columns + len("false")*2 // separators and flags
 	for attribute, value := range u.Attributes {
@@ -169,7 +169,7 @@ func representable(u *pool.User, columns int) bool {
 func plain(value string) bool {
 	first, _ := utf8.DecodeRuneInString(value)
 	last, _ := utf8.DecodeLastRuneInString(value)
-	return !strings.ContainsAny(value, "\"\\\r\n") && !unicode.IsSpace(first) && !unicode.IsSpace(last)
+	return !strings.ContainsAny(value, "\"\\\u2028\u2029") && !strings.ContainsFunc(value, unicode.IsControl) && !unicode.IsSpace(first) && !unicode.IsSpace(last)
 }
 
 // valid says that a pool takes the values whichever way they come; what the
