@@ -26,6 +26,7 @@ const (
 	ReasonNoProvider        = "PROVIDER_MISSING"
 	ReasonLinkTaken         = "IDENTITY_LINKED_ELSEWHERE"
 	ReasonImmutable         = "IMMUTABLE_ATTRIBUTE"
+	ReasonUnreadable        = "IDENTITIES_UNREADABLE"
 	ReasonLimit             = "LIMIT_EXCEEDED"
 	ReasonNoPermission      = "NO_PERMISSION"
 	ReasonPassword          = "PASSWORD_REFUSED"
@@ -58,6 +59,7 @@ var reasonTexts = map[string]reasonText{
 	ReasonNoProvider:        {"The target lacks the identity provider.", "Create the provider, then link the user with AdminLinkProviderForUser."},
 	ReasonLinkTaken:         {"The federated identity already belongs to a user of the target.", "Find out to whom; link it by hand with AdminLinkProviderForUser."},
 	ReasonImmutable:         {"Cognito links no federated identity to a user who holds an attribute that cannot be changed.", "Nothing helps this user but creating it again without the attribute; a mutable SubAttribute avoids it."},
+	ReasonUnreadable:        {"The user's linked identities cannot be read in the backup, or not all of them; these were not linked.", "Look at the attribute identities of the user's record, and link the user by hand with AdminLinkProviderForUser."},
 	ReasonLimit:             {"A quota of the target is used up.", "Ask for a higher quota, then import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonPassword:          {"The user is back, but Cognito refused the random password without which \"forgot password\" does not work.", "Send an invitation again: AdminCreateUser with MessageAction RESEND."},
 	ReasonNoPermission:      {"A permission is missing, perhaps to pass the group's role.", "Grant it, then import with \"Mode\": \"MISSING_ONLY\"."},

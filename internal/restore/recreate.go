@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -138,11 +139,14 @@ func (r *Rules) autoVerified(u *pool.User) bool {
 	return slices.ContainsFunc(r.Target.AutoVerified, func(name string) bool { return verified(u, name) })
 }
 
-// Link is one federated identity of a local user.
+// Link is one federated identity of a local user. Without Provider it is one
+// that cannot be read, and UserID is its text.
 type Link struct {
 	Provider string
 	UserID   string
 }
+
+func (l *Link) readable() bool { return l.Provider != "" }
 
 // Links reads the identities that are linked to u. Those of a federated user
 // are its own and come with it.
@@ -153,22 +157,50 @@ func Links(u *pool.User) []Link {
 	return identities(u)
 }
 
+// identities reads the attribute of that name. What cannot be read of it is in
+// the result, too: it is lost unless somebody is told.
 func identities(u *pool.User) []Link {
-	var parsed []struct {
-		UserID       string `json:"userId"`
-		ProviderName string `json:"providerName"`
-	}
-	if json.Unmarshal([]byte(u.Attributes["identities"]), &parsed) != nil {
+	text := u.Attributes["identities"]
+	if text == "" {
 		return nil
 	}
-	links := make([]Link, len(parsed))
-	for i, p := range parsed {
-		links[i] = Link{Provider: p.ProviderName, UserID: p.UserID}
+	var entries []json.RawMessage
+	if json.Unmarshal([]byte(text), &entries) != nil {
+		return []Link{{UserID: text}}
+	}
+	var links []Link
+	for _, entry := range entries {
+		links = append(links, linkOf(entry))
 	}
 	slices.SortFunc(links, func(a, b Link) int {
 		return strings.Compare(a.Provider+" "+a.UserID, b.Provider+" "+b.UserID)
 	})
 	return links
+}
+
+// linkOf reads one entry. Nothing documents its form: only what names the
+// identity is looked at, and a provider whose ids are numbers may have them
+// stand there as such.
+func linkOf(entry json.RawMessage) Link {
+	var parsed struct {
+		UserID       any    `json:"userId"`
+		ProviderName string `json:"providerName"`
+	}
+	d := json.NewDecoder(bytes.NewReader(entry))
+	d.UseNumber() // an id may have more digits than a float64
+	if d.Decode(&parsed) == nil && parsed.ProviderName != "" {
+		switch id := parsed.UserID.(type) {
+		case string:
+			if id != "" {
+				return Link{parsed.ProviderName, id}
+			}
+		case json.Number:
+			if digits.MatchString(id.String()) {
+				return Link{parsed.ProviderName, id.String()}
+			}
+		}
+	}
+	return Link{UserID: string(entry)}
 }
 
 // comparable is what of a user's attributes must be the same after a restore:

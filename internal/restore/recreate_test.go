@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -158,8 +159,54 @@ func TestLinks(t *testing.T) {
 	if have := Links(&u); have != nil {
 		t.Errorf("a federated user's own identity is no link: %v", have)
 	}
-	if have := Links(&pool.User{Attributes: map[string]string{"identities": "broken"}}); have != nil {
-		t.Errorf("%v", have)
+	for text, want := range map[string][]Link{
+		"":     nil,
+		"null": nil,
+		"[]":   nil,
+		`[{"userId":10215123456789012345678,"providerName":"Facebook","dateCreated":"1700000000000","primary":"false","issuer":null,"added":{"later":[1]}}]`: {{"Facebook", "10215123456789012345678"}},
+		"broken":                             {{"", "broken"}},
+		`{"userId":"7"}`:                     {{"", `{"userId":"7"}`}},
+		`[{"userId":"7","providerName":""}]`: {{"", `{"userId":"7","providerName":""}`}},
+		`[{"userId":1.5,"providerName":"Corp"},{"userId":"7","providerName":"Google"},7]`: {{"", "7"}, {"", `{"userId":1.5,"providerName":"Corp"}`}, {"Google", "7"}},
+	} {
+		u := user(pool.Confirmed, "al", "identities="+text)
+		if have := Links(&u); !slices.Equal(have, want) {
+			t.Errorf("%s: %q, want %q", text, have, want)
+		}
+	}
+}
+
+// TestUnreadableIdentities: they are told of, once, and the links that can be
+// read are made; nobody calls Cognito for the others.
+func TestUnreadableIdentities(t *testing.T) {
+	e := Entry{User: user(pool.Confirmed, "al", `identities=[{"userId":["7"],"providerName":"Corp"}]`)}
+	api := &refuser{err: errors.New("called")}
+	u := &updater{UpdateUsers: &UpdateUsers{API: api}, rules: testRules(), round: 1, groups: new(groupCreator)}
+	tasks := u.tasks(&e, &userResult{Outcome: Restored, Username: "al"})
+	if len(tasks) != 1 {
+		t.Fatalf("%+v", tasks)
+	}
+	failure, err := u.carryOut(t.Context(), tasks[0])
+	if err != nil || failure == nil || *failure != (updateFailure{Sub: testSub, Kind: kindLink, Reason: ReasonUnreadable}) || !failure.hopeless() {
+		t.Fatalf("%+v, %v", failure, err)
+	}
+	c := testCensus(u.rules, e)
+	v := &verifier{comparison: &comparison{census: c, at: &position{}}}
+	c.learn(&judged{chunk: chunk{Entries: []Entry{e}}, done: true, updated: updateResult{Failures: []updateFailure{*failure}},
+		imported: importResult{Users: []userResult{{Outcome: Restored, Path: PathAPI, Username: "al", Sub: "99999999-9999-4999-8999-999999999999"}}}}, 0)
+	c.sort()
+	there := other(pool.Confirmed, "al")
+	there.Sub = "99999999-9999-4999-8999-999999999999"
+	c.observe(&there)
+	if have := v.user(0, &e); have != (verdict{Failed, ReasonUnreadable, kindLink}) {
+		t.Errorf("%+v", have)
+	}
+	if again, more := v.left(0, &e); more {
+		t.Errorf("another round for %+v", again)
+	}
+	there.Attributes["identities"] = e.User.Attributes["identities"]
+	if c.observe(&there); c.people[0].saw&sawLinks == 0 {
+		t.Error("who has the very same links, unreadable as they are, lacks none")
 	}
 }
 

@@ -491,6 +491,9 @@ func (u *updater) tasks(e *Entry, r *userResult) []task {
 
 // carryOut makes one call. A refusal is a failure of this record alone.
 func (u *updater) carryOut(ctx context.Context, t task) (*updateFailure, error) {
+	if t.kind == kindLink && !t.link.readable() {
+		return &updateFailure{Sub: t.sub, Kind: t.kind, Reason: ReasonUnreadable}, nil
+	}
 	err := u.call(ctx, t)
 	if err == nil || t.kind == kindLink && alreadyLinked(err) {
 		return nil, nil
@@ -571,7 +574,7 @@ func (u *updater) bury(ctx context.Context, chunk string, failures []updateFailu
 // hopeless says that what kept the record from being restored cannot pass while
 // the import runs.
 func (f *updateFailure) hopeless() bool {
-	return f.Reason == ReasonImmutable || f.Reason == ReasonNoProvider
+	return f.Reason == ReasonImmutable || f.Reason == ReasonNoProvider || f.Reason == ReasonUnreadable
 }
 
 // what says which of the user's flags and links it is, and Cognito's code.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -266,6 +267,38 @@ func TestRefusalsNobodyForesaw(t *testing.T) {
 	}
 	if created := r.report.CreatedCSV + r.report.CreatedAPI; int64(len(r.after.Users)) != created || created != r.report.Users.Restored+int64(flags) {
 		t.Errorf("%d users are there, %d created, users %+v", len(r.after.Users), created, r.report.Users)
+	}
+	b.silent()
+}
+
+// TestIdentitiesInOtherForms: the form of linked identities is not documented.
+// What can be read of them is linked, and of the rest the report tells.
+func TestIdentitiesInOtherForms(t *testing.T) {
+	t.Parallel()
+	source := seed.Pool(seed.Options{Users: 80, Groups: 6, Seed: 8})
+	forms := []string{`[{"userId":10215123456789012345678,"providerName":"Google","dateCreated":"1700000000000","new":{}}]`, `{"Google":"7"}`}
+	var changed []cognito.User
+	for i, u := range source.Users {
+		at := slices.IndexFunc(u.Attributes, func(a cognito.Attribute) bool { return a.Name == "identities" })
+		if at < 0 || u.UserStatus == "EXTERNAL_PROVIDER" || len(changed) == len(forms) {
+			continue
+		}
+		source.Users[i].Attributes[at].Value = forms[len(changed)]
+		changed = append(changed, source.Users[i])
+	}
+	if len(changed) != len(forms) {
+		t.Fatalf("%d users with linked identities", len(changed))
+	}
+	b := exported(t, source)
+	r := b.restore(b.target(), nil)
+	p, ok := r.problem(restore.ReasonUnreadable)
+	if !ok || !slices.Equal(p.Records, []string{"USER-" + changed[1].Attribute("sub") + ": link"}) || r.report.Users.Failed != 1 || r.report.Verified {
+		t.Errorf("users %+v, problems %+v", r.report.Users, r.report.Problems)
+	}
+	for _, u := range r.after.Users {
+		if have := u.Attribute("identities"); u.Username == changed[0].Username && !strings.Contains(have, `"userId":"10215123456789012345678"`) || u.Username == changed[1].Username && have != "" {
+			t.Errorf("linked is %s", have)
+		}
 	}
 	b.silent()
 }
