@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,6 +150,44 @@ func TestOurs(t *testing.T) {
 			test.change(&target)
 			if have := r.Ours(&source, &target, began); have != test.want {
 				t.Errorf("%t", have)
+			}
+		})
+	}
+}
+
+// TestComparedWithoutCase: a target that ignores the case of what people sign in
+// by may keep it in lower case, and nothing else.
+func TestComparedWithoutCase(t *testing.T) {
+	ignoresCase := func(r *Rules) { r.Target.CaseSensitive = false }
+	aliases := func(r *Rules) { r.Target.AliasAttributes = []string{"email", "preferred_username"} }
+	for name, test := range map[string]struct {
+		rules *Rules
+		have  string
+		want  []string
+	}{
+		"alias":                  {testRules(aliases, ignoresCase), "email=al@b.c preferred_username=ally", nil},
+		"the other way round":    {testRules(aliases, ignoresCase), "email=AL@B.C preferred_username=ALLY", nil},
+		"address is the name":    {testRules(byEmail, ignoresCase), "email=al@b.c preferred_username=Ally", nil},
+		"another name":           {testRules(aliases, ignoresCase), "email=al@b.c preferred_username=allie", []string{"preferred_username"}},
+		"nobody signs in by it":  {testRules(byEmail, ignoresCase), "email=al@b.c preferred_username=ally", []string{"preferred_username"}},
+		"another attribute":      {testRules(aliases, ignoresCase), "email=al@b.c preferred_username=ally name=al", []string{"name"}},
+		"a case-sensitive alias": {testRules(aliases), "email=al@b.c preferred_username=Ally", []string{"email"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source := user(pool.Confirmed, "al", "email=Al@b.c", "email_verified=true", "preferred_username=Ally", "name=Al")
+			target := other(pool.ResetRequired, "al", append([]string{"email_verified=true", "name=Al"}, strings.Fields(test.have)...)...)
+			if have := test.rules.differences(&source, &target); !slices.Equal(have, test.want) {
+				t.Errorf("%q differ, want %q", have, test.want)
+			}
+			c := testCensus(test.rules, Entry{User: source, NewSub: target.Sub})
+			if c.observe(&target); (c.people[0].saw&sawSame != 0) != (test.want == nil) {
+				t.Errorf("the census says %b", c.people[0].saw)
+			}
+			if have := test.rules.Ours(&source, &target, time.Time{}); have != (test.want == nil) {
+				t.Errorf("ours: %t", have)
+			}
+			if way := test.rules.Recreate(&source); way.Attributes["email"] != "Al@b.c" {
+				t.Errorf("written is %q", way.Attributes)
 			}
 		})
 	}

@@ -204,12 +204,21 @@ func linkOf(entry json.RawMessage) Link {
 }
 
 // comparable is what of a user's attributes must be the same after a restore:
-// not what Cognito sets itself, nor the sub attribute, and an address that is
-// not verified is the same whether Cognito says so or says nothing.
+// not what Cognito sets itself, nor the sub attribute. An address that is not
+// verified is the same whether Cognito says so or says nothing, and what people
+// sign in by is the same in any case of letters where the target ignores it: it
+// may keep it in another.
 func (r *Rules) comparable(u *pool.User) map[string]string {
 	out := r.attributes(u)
 	maps.DeleteFunc(out, func(name, value string) bool {
 		return name == r.SubAttribute || strings.HasSuffix(name, "_verified") && value == "false"
 	})
+	for _, names := range [][]string{r.Target.UsernameAttributes, r.Target.AliasAttributes} {
+		for _, name := range names {
+			if value, there := out[name]; there {
+				out[name] = r.Target.fold(value)
+			}
+		}
+	}
 	return out
 }
