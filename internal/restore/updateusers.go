@@ -470,14 +470,15 @@ func (u *updater) tasks(e *Entry, r *userResult) []task {
 	if e.Present != nil {
 		disable, links = e.Present.Disable, e.Present.Links
 	}
-	if disable {
-		add(task{kind: kindDisabled})
-	}
+	// Links before the flag: nothing says that a disabled user can be linked.
 	for _, l := range links {
 		add(task{kind: kindLink, link: l, fixed: u.rules.holdsImmutable(&e.User)})
 		if e.Present != nil && e.Present.LinkTo != "" {
 			all[len(all)-1].username = e.Present.LinkTo
 		}
+	}
+	if disable {
+		add(task{kind: kindDisabled})
 	}
 	// In the order in which the groups are created, so that nobody waits for a
 	// late one before an early one.

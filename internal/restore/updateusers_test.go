@@ -4,15 +4,21 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"cognito-backup/internal/pool"
+	"cognito-backup/internal/step"
+	"cognito-backup/internal/step/steptest"
 )
 
 // answeredWith is an error as the SDK returns it.
@@ -146,4 +152,98 @@ func TestRefusedRecords(t *testing.T) {
 			t.Errorf("%+v", failure)
 		}
 	})
+}
+
+// careful is a target that links nobody who is disabled. Each call uses a slice
+// up.
+type careful struct {
+	refuser
+	mu    sync.Mutex
+	now   time.Time
+	calls []string
+	off   bool
+}
+
+func (c *careful) clock() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *careful) call(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(time.Hour)
+	c.calls = append(c.calls, what)
+}
+
+func (c *careful) AdminAddUserToGroup(_ context.Context, in *idp.AdminAddUserToGroupInput, _ ...func(*idp.Options)) (*idp.AdminAddUserToGroupOutput, error) {
+	c.call("add to " + *in.GroupName)
+	return nil, nil
+}
+
+func (c *careful) AdminDisableUser(context.Context, *idp.AdminDisableUserInput, ...func(*idp.Options)) (*idp.AdminDisableUserOutput, error) {
+	c.call("disable")
+	c.off = true
+	return nil, nil
+}
+
+func (c *careful) AdminLinkProviderForUser(_ context.Context, in *idp.AdminLinkProviderForUserInput, _ ...func(*idp.Options)) (*idp.AdminLinkProviderForUserOutput, error) {
+	c.call("link " + *in.SourceUser.ProviderName)
+	if c.off {
+		return nil, &types.InvalidParameterException{}
+	}
+	return nil, nil
+}
+
+// TestLinkedBeforeDisabled: a user who is linked and disabled gets the links
+// first, also across slices, and each call is made once.
+func TestLinkedBeforeDisabled(t *testing.T) {
+	identities := `identities=[{"userId":"7","providerName":"Google"},{"userId":"3","providerName":"Corp"}]`
+	e := Entry{User: user(pool.Confirmed, "al", identities), Groups: []string{"staff"}}
+	e.User.Enabled = false
+	present := e
+	present.Present = &Present{Username: testSub, Sub: testSub, LinkTo: "al", Disable: true, Links: Links(&e.User)}
+	for name, entry := range map[string]Entry{"created": e, "already there": present} {
+		t.Run(name, func(t *testing.T) {
+			bucket := new(steptest.Bucket)
+			r := run{&step.Slice{Event: step.Event{Execution: "arn:aws:states:us-west-2:123456789012:execution:ImportWorkflow:restore-1"},
+				Objects: &step.Objects{API: bucket, Bucket: "bucket"}}}
+			for key, v := range map[string]any{
+				r.planKey():                        Plan{Input: Input{Mode: EmptyPool}, Target: testRules().Target},
+				r.frozenKey():                      Frozen{Chunks: 1},
+				r.roundKey(1):                      round{Chunks: 1},
+				r.chunkKey(chunkName(1, 1)):        chunk{Entries: []Entry{entry}},
+				r.importResultKey(chunkName(1, 1)): importResult{Users: []userResult{{Outcome: Restored, Path: PathAPI, Username: "al", Sub: testSub}}},
+			} {
+				if err := r.put(t.Context(), key, v); err != nil {
+					t.Fatal(err)
+				}
+			}
+			api := &careful{now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}
+			queue := &Queue{API: new(noMessages)}
+			flow := &steptest.Workflow{Name: "ImportWorkflow", Execution: "restore-1", Input: "{}", Bucket: bucket, Slice: time.Minute,
+				Now: api.clock, Run: step.Run{Round: 1}}
+			if err := flow.Do(t.Context(), "UpdateUsers", &UpdateUsers{API: api, Updates: queue, DeadLetters: queue, InFlight: 1}); err != nil {
+				t.Fatal(err)
+			}
+			if want := []string{"link Corp", "link Google", "disable", "add to staff"}; !slices.Equal(api.calls, want) {
+				t.Errorf("%q, want %q", api.calls, want)
+			}
+			var result updateResult
+			if err := r.Objects.Get(t.Context(), r.updateResultKey(chunkName(1, 1)), &result); err != nil || result.Done != 4 || len(result.Failures) > 0 {
+				t.Errorf("%+v, %v", result, err)
+			}
+			if n := flow.Slices["UpdateUsers"]; n < 4 {
+				t.Errorf("%d slices", n)
+			}
+		})
+	}
+}
+
+// noMessages is a queue that loses every message.
+type noMessages struct{ oneMessage }
+
+func (*noMessages) ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error) {
+	return &sqs.ReceiveMessageOutput{}, nil
 }
