@@ -51,6 +51,10 @@ type census struct {
 	noFlag  map[uint32]updateFailure // disabled flags and links that failed
 	noGroup map[int]updateFailure    // memberships that failed, by their place in wants
 
+	// odd are the subs that are no UUIDs, by what is stored for them. Cognito gives
+	// out none; whatever else answers in its place may.
+	odd map[[16]byte]string
+
 	orphans int64 // memberships of the restore point whose group it does not have
 }
 
@@ -423,7 +427,7 @@ func (c *census) observe(u *pool.User) (uint32, bool) {
 // claim gives the person to the user of the target who proves it best.
 func (c *census) claim(person uint32, proof Proof, u *pool.User) bool {
 	p := &c.people[person]
-	sub := packSub(u.Sub)
+	sub := c.pack(u.Sub)
 	if p.proof != NoProof && p.sub != sub {
 		if proof > p.proof {
 			return false
@@ -476,10 +480,10 @@ func (b bitset) set(i int)      { b[i/64] |= 1 << (i % 64) }
 func (b bitset) clear(i int)    { b[i/64] &^= 1 << (i % 64) }
 func (b bitset) has(i int) bool { return b[i/64]&(1<<(i%64)) != 0 }
 
-// packSub stores a sub, which is a UUID, in 16 bytes. Anything else is hashed
-// and cannot be written out again; Cognito gives out nothing else.
+// packSub stores a sub, which is a UUID as Cognito writes them, in 16 bytes.
+// Anything else is hashed; census.odd has its text.
 func packSub(sub string) (packed [16]byte) {
-	if b, err := hex.DecodeString(strings.ReplaceAll(sub, "-", "")); err == nil && len(b) == 16 && len(sub) == 36 {
+	if b, err := hex.DecodeString(strings.ReplaceAll(sub, "-", "")); err == nil && isUUID(sub) {
 		copy(packed[:], b)
 		return packed
 	}
@@ -489,8 +493,41 @@ func packSub(sub string) (packed [16]byte) {
 	return packed
 }
 
-// unpackSub is the sub as text.
-func unpackSub(packed [16]byte) string {
+// isUUID says that the sub is the text of 16 bytes, letter for letter.
+func isUUID(sub string) bool {
+	if len(sub) != 36 {
+		return false
+	}
+	for i := range len(sub) {
+		switch c := sub[i]; {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return false
+			}
+		case (c < '0' || c > '9') && (c < 'a' || c > 'f'):
+			return false
+		}
+	}
+	return true
+}
+
+// pack stores a sub that is to be written out again.
+func (c *census) pack(sub string) [16]byte {
+	packed := packSub(sub)
+	if sub != "" && !isUUID(sub) {
+		if c.odd == nil {
+			c.odd = map[[16]byte]string{}
+		}
+		c.odd[packed] = sub
+	}
+	return packed
+}
+
+// unpack is the sub as text.
+func (c *census) unpack(packed [16]byte) string {
+	if sub, is := c.odd[packed]; is {
+		return sub
+	}
 	if packed == ([16]byte{}) {
 		return ""
 	}

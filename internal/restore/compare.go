@@ -6,8 +6,10 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -384,7 +386,7 @@ func (c *comparison) save(ctx context.Context) error {
 }
 
 // writeObserved writes how many people and words of seen there are, and all of
-// them.
+// them; then the subs that are no UUIDs, if there are any.
 func (c *census) writeObserved(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	record := binary.BigEndian.AppendUint64(nil, uint64(len(c.people)))
@@ -396,6 +398,11 @@ func (c *census) writeObserved(w io.Writer) error {
 	}
 	for _, word := range c.seen {
 		b.Write(binary.BigEndian.AppendUint64(record[:0], word))
+	}
+	if len(c.odd) > 0 {
+		if err := json.NewEncoder(b).Encode(slices.Collect(maps.Values(c.odd))); err != nil {
+			return err
+		}
 	}
 	return b.Flush()
 }
@@ -440,6 +447,13 @@ func (c *census) readObserved(r io.Reader) error {
 			return err
 		}
 		c.seen[i] = binary.BigEndian.Uint64(record[:])
+	}
+	var odd []string
+	if err := json.NewDecoder(b).Decode(&odd); err != nil && err != io.EOF {
+		return err
+	}
+	for _, sub := range odd {
+		c.pack(sub)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"bytes"
 	"crypto/rand"
 	"fmt"
 	"slices"
@@ -203,7 +204,7 @@ func TestCensusAmbiguity(t *testing.T) {
 	c := testCensus(r, entry)
 	c.observe(&first)
 	c.observe(&second)
-	if p := c.people[0]; p.proof != ProofVerified || unpackSub(p.sub) != second.Sub || p.saw&sawTwice != 0 {
+	if p := c.people[0]; p.proof != ProofVerified || c.unpack(p.sub) != second.Sub || p.saw&sawTwice != 0 {
 		t.Errorf("a verified address must beat a username: %+v", p)
 	}
 	third := other(pool.Confirmed, "ca", "email=a@b.c", "email_verified=true")
@@ -256,14 +257,57 @@ func TestCensusHashDependsOnKey(t *testing.T) {
 }
 
 func TestPackSub(t *testing.T) {
-	if have := unpackSub(packSub(testSub)); have != testSub {
-		t.Errorf("%s", have)
+	c := new(census)
+	if have := c.unpack(c.pack(testSub)); have != testSub || c.odd != nil {
+		t.Errorf("%s, odd are %q", have, c.odd)
 	}
-	if packSub("no uuid") == packSub("another") {
-		t.Error("other subs must differ")
+	odd := []string{"user-00017", "user-00018", strings.ToUpper(testSub), strings.ReplaceAll(testSub, "-", ""), "5f5127f6f1c9-450f-b2ab-745f-17a9f952", testSub + "0", "5f5127f6-f1c9-450f-b2ab-745f17a9f95g"}
+	for _, sub := range odd {
+		c.pack(sub)
 	}
-	if unpackSub([16]byte{}) != "" {
+	for _, sub := range append(odd, testSub) {
+		if have := c.unpack(packSub(sub)); have != sub {
+			t.Errorf("%s became %s", sub, have)
+		}
+	}
+	if c.unpack([16]byte{}) != "" {
 		t.Error("no sub is no text")
+	}
+}
+
+// TestOddSubs: a sub that is no UUID is what the target's user is called by, and
+// what mapping.csv says, also in a later slice.
+func TestOddSubs(t *testing.T) {
+	for _, sub := range []string{"99999999-9999-4999-8999-999999999999", "user-00017", "9F5127F6-F1C9-450F-B2AB-745F17A9F952"} {
+		e := Entry{User: user(pool.Confirmed, "al"), Groups: []string{"staff"}}
+		before, after := testCensus(testRules(noSelfSignUp), e), testCensus(testRules(noSelfSignUp), e)
+		there := other(pool.Confirmed, "al")
+		there.Sub = sub
+		if _, matched := before.observe(&there); !matched {
+			t.Fatal("not matched")
+		}
+		var kept bytes.Buffer
+		if err := before.writeObserved(&kept); err != nil {
+			t.Fatal(err)
+		}
+		if err := after.readObserved(&kept); err != nil {
+			t.Fatal(err)
+		}
+		created := testCensus(testRules(), e)
+		created.outcome(0, &e, &userResult{Outcome: Restored, Path: PathAPI, Username: "al", Sub: sub})
+		for name, c := range map[string]*census{"observed": before, "in a later slice": after, "created": created} {
+			v := &comparison{census: c, at: &position{}}
+			if add := v.toAdd(0, &e, func(int, uint16) bool { return true }); add.Present.Username != sub || add.Present.Sub != sub {
+				t.Errorf("%s: %+v, want %s", name, add.Present, sub)
+			}
+			if isUUID(sub) != (len(c.odd) == 0) {
+				t.Errorf("%s: odd are %q", name, c.odd)
+			}
+			v.bySub()
+			if person, known := v.person(sub); name != "created" && (!known || person != 0) {
+				t.Errorf("%s: %s is not found", name, sub)
+			}
+		}
 	}
 }
 

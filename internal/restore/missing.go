@@ -62,7 +62,7 @@ func (c *comparison) left(person uint32, e *Entry) (Entry, bool) {
 // toAdd is an entry for somebody who is there, with the memberships chosen.
 func (c *comparison) toAdd(person uint32, e *Entry, choose func(i int, group uint16) bool) Entry {
 	p := &c.census.people[person]
-	there := &Present{Sub: unpackSub(p.sub)}
+	there := &Present{Sub: c.census.unpack(p.sub)}
 	there.Username = there.Sub // as good as the username, and known
 	if e.User.Status == pool.ExternalProvider {
 		there.Username = e.User.Username

@@ -307,7 +307,7 @@ func (w *reporter) person(person uint32, e *Entry) error {
 	if present {
 		state = p.state.String()
 	}
-	return w.rows.Write([]string{e.User.Username, e.User.Sub, unpackSub(p.sub), e.User.Status, state, string(v.Outcome)})
+	return w.rows.Write([]string{e.User.Username, e.User.Sub, w.census.unpack(p.sub), e.User.Status, state, string(v.Outcome)})
 }
 
 // way counts by which way a user came and how to sign in now.

@@ -118,7 +118,7 @@ func (c *census) outcome(person uint32, e *Entry, u *userResult) {
 	p.has &^= conflicted | refused
 	delete(c.notes, person)
 	if u.Sub != "" {
-		p.sub = packSub(u.Sub) // until the listing says so
+		p.sub = c.pack(u.Sub) // until the listing says so
 	}
 	switch u.Outcome {
 	case Restored:

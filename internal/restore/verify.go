@@ -287,7 +287,7 @@ func (v *verifier) recordChunk(ctx context.Context, from uint32, c *chunk) error
 	g, gctx := limited(ctx, lookups)
 	for i := range c.Entries {
 		e, p := &c.Entries[i], &v.census.people[from+uint32(i)]
-		sub := unpackSub(p.sub)
+		sub := v.census.unpack(p.sub)
 		open, owed := p.has.is(whole) && p.toMend(), v.owed(from+uint32(i))
 		known := (sub == e.NewSub || sub == e.User.Sub) && open == e.Open && slices.Equal(owed, e.Owed)
 		if known || p.proof == NoProof || p.saw&sawTwice != 0 || !p.has.is(requested) && !e.Open && len(e.Owed) == 0 {
