@@ -87,8 +87,32 @@ func IsTokenExpired(err error, token *string) bool {
 	return token != nil && errors.As(err, &invalid)
 }
 
-// noAnswer is the SDK's code of an answer that names no error.
-const noAnswer = "UnknownError"
+// ofTheCaller are codes about the caller's credentials and permissions, its
+// clock, or the way to Cognito (Common Errors, API reference).
+var ofTheCaller = map[string]bool{
+	"AccessDenied": true, "AccessDeniedException": true, "AuthFailure": true, "ExpiredToken": true, "ExpiredTokenException": true,
+	"ForbiddenException": true, "IncompleteSignature": true, "IncompleteSignatureException": true, "InvalidAccessKeyId": true,
+	"InvalidClientTokenId": true, "InvalidSignatureException": true, "MissingAuthenticationToken": true, "MissingAuthenticationTokenException": true,
+	"OptInRequired": true, "RequestExpired": true, "RequestTimeTooSkewed": true, "SignatureDoesNotMatch": true, "UnauthorizedOperation": true,
+	"UnrecognizedClientException": true,
+}
+
+// OfTheCaller says that a call was refused for who made it and not for what it
+// asked: the next call will be, too.
+func OfTheCaller(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && ofTheCaller[api.ErrorCode()]
+}
+
+// NamesNoError says that the answer is an error without a name. Cognito's have
+// one each, so that something else answered.
+func NamesNoError(err error) bool {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode() == "UnknownError" // the SDK's code for it
+	}
+	return errors.As(err, new(*smithy.DeserializationError))
+}
 
 // Refused says that an endpoint refuses a call and will refuse it again: it
 // does not know the operation, in whatever form it says so, or the pool's
@@ -101,26 +125,21 @@ func Refused(err error) bool {
 		status = answer.HTTPStatusCode()
 	}
 	var api smithy.APIError
-	named := errors.As(err, &api) && api.ErrorCode() != noAnswer
-	unreadable := errors.As(err, new(*smithy.DeserializationError))
+	nameless := NamesNoError(err)
 	switch {
-	case api == nil && !unreadable: // not an answer
+	case !errors.As(err, &api) && !nameless: // not an answer
 		return false
 	case status == http.StatusNotImplemented:
 		return true
-	case status == http.StatusInternalServerError && !named:
-		return true // Cognito names its own errors, and a gateway in an outage says 502 to 504
+	case status == http.StatusInternalServerError && nameless:
+		return true // and a gateway in an outage says 502 to 504
 	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
 		return false
-	case unreadable:
+	case api == nil:
 		return status >= 300 // a success that cannot be read was cut off on its way
-	case !named:
+	case nameless:
 		return true
 	}
-	switch api.ErrorCode() {
-	case "AccessDeniedException", "ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException", "InvalidClientTokenId", "MissingAuthenticationTokenException":
-		return false
-	}
 	transient := new(step.TransientError)
-	return api.ErrorFault() != smithy.FaultServer && !errors.As(step.Classify(err), &transient)
+	return !OfTheCaller(err) && api.ErrorFault() != smithy.FaultServer && !errors.As(step.Classify(err), &transient)
 }

@@ -78,7 +78,7 @@ func refusal(err error) (reason, code string) {
 // ofTheCall says that Cognito refused what the call asked for, not whoever made
 // it, and that the pool is there: anything else would meet the next record, too.
 func ofTheCall(err error, api smithy.APIError) bool {
-	if ofEveryCall[api.ErrorCode()] {
+	if pool.OfTheCaller(err) || pool.NamesNoError(err) || api.ErrorCode() == "ResourceNotFoundException" {
 		return false
 	}
 	var answer interface{ HTTPStatusCode() int }
@@ -91,16 +91,6 @@ func ofTheCall(err error, api smithy.APIError) bool {
 	default:
 		return status/100 == 4
 	}
-}
-
-// ofEveryCall are codes about the caller's credentials and permissions, its
-// clock, the way to Cognito, or the pool.
-var ofEveryCall = map[string]bool{
-	"AccessDenied": true, "AccessDeniedException": true, "AuthFailure": true, "ExpiredToken": true, "ExpiredTokenException": true,
-	"ForbiddenException": true, "IncompleteSignature": true, "IncompleteSignatureException": true, "InvalidAccessKeyId": true,
-	"InvalidClientTokenId": true, "InvalidSignatureException": true, "MissingAuthenticationToken": true, "MissingAuthenticationTokenException": true,
-	"OptInRequired": true, "RequestExpired": true, "RequestTimeTooSkewed": true, "SignatureDoesNotMatch": true, "UnauthorizedOperation": true,
-	"UnrecognizedClientException": true, noAnswer: true, "ResourceNotFoundException": true,
 }
 
 var refusals = map[string]string{

@@ -15,6 +15,7 @@ import (
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 
+	"cognito-backup/internal/pool"
 	"cognito-backup/internal/step"
 
 	"golang.org/x/sync/errgroup"
@@ -500,6 +501,9 @@ func (u *updater) carryOut(ctx context.Context, t task) (*updateFailure, error) 
 		return nil, nil
 	}
 	reason, code := refusal(err)
+	if reason == "" && t.kind == kindLink && pool.Refused(err) {
+		reason = ReasonRefused // the endpoint knows no links, in whatever form it says so
+	}
 	switch code {
 	case "ResourceNotFoundException":
 		switch t.kind {

@@ -53,7 +53,7 @@ func TestRefusal(t *testing.T) {
 		"throttled under an odd code":    {answeredWith(429, odd("SomethingNewException")), ""},
 		"Cognito's own fault":            {answeredWith(500, &types.InternalErrorException{}), ""},
 		"Cognito's own fault, for good":  {answeredWith(501, odd("NotImplemented")), ""},
-		"not Cognito's answer":           {answeredWith(400, odd(noAnswer)), ""},
+		"not Cognito's answer":           {answeredWith(400, odd("UnknownError")), ""},
 		"no permission":                  {answeredWith(400, odd("AccessDeniedException")), ""},
 		"no permission, in odd words":    {answeredWith(403, odd("SomethingNewException")), ""},
 		"credentials expired":            {answeredWith(400, odd("ExpiredTokenException")), ""},
