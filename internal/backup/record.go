@@ -72,18 +72,6 @@ func (k Key) Name() string {
 	return name
 }
 
-// Current is the key of the record of which k is an older version, or k itself.
-// By Cognito's rules no type contains a space, a group's name included; should
-// an endpoint take one all the same, only what ends with a run is a version.
-func (k Key) Current() Key {
-	if space := strings.LastIndexByte(k.Type, ' '); space >= 0 {
-		if _, err := time.Parse(step.TimeFormat, k.Type[space+1:]); err == nil {
-			return Key{k.ID, k.Type[:space]}
-		}
-	}
-	return k
-}
-
 // Hash is 16 bytes that stand for the key in the objects of keys seen: eight
 // for the name, so that a user and all memberships of that user share them,
 // and eight for the key.
@@ -126,6 +114,16 @@ func (i *Item) live(t string) bool {
 // isVersion says that the item is an older version of a record.
 func (i *Item) isVersion() bool { return i.ValidTo != "" }
 
+// record is the key of the record that the item is the current state or an older
+// version of. By Cognito's rules no type contains a space, a group's name
+// included; should an endpoint take one all the same, the version tells itself.
+func (i *Item) record() Key {
+	if i.isVersion() {
+		return Key{i.ID, strings.TrimSuffix(i.Type, " "+i.ValidFrom)}
+	}
+	return i.Key
+}
+
 // version is the older version that replaces the item when its content ends at
 // the given run. Its key follows from the item, so that a retry reproduces it.
 func (i *Item) version(end string) Item {
@@ -139,7 +137,7 @@ func (i *Item) version(end string) Item {
 func AsOf(items []Item, t string) (Item, bool) {
 	for _, item := range items { // the current record stands first
 		if item.live(t) {
-			item.Key = item.Key.Current()
+			item.Key = item.record()
 			return item, true
 		}
 	}

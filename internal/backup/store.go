@@ -153,7 +153,7 @@ func (s *Store) ReadRecords(ctx context.Context, segment Segment, from Position)
 // returns a partition in order; of a Scan that is not promised.
 func group(items []Item) (records [][]Item) {
 	for i := range items {
-		if n := len(records); n > 0 && records[n-1][0].Key.Current() == items[i].Key.Current() {
+		if n := len(records); n > 0 && records[n-1][0].record() == items[i].record() {
 			record := append(records[n-1], items[i])
 			if last := len(record) - 1; !record[last].isVersion() {
 				record[0], record[last] = record[last], record[0]

@@ -102,7 +102,7 @@ func testTable(t *testing.T, table backup.Table) {
 					t.Fatal(err)
 				}
 				for _, record := range records {
-					key := record[0].Key.Current()
+					key := record[0].Key // the current one stands first
 					seen[key]++
 					if key.Kind() == backup.KindMembership && len(record) != 2 {
 						t.Errorf("%v was read with %d of its 2 items", key, len(record))
