@@ -388,6 +388,22 @@ func TestConfigurationInParts(t *testing.T) {
 	}
 }
 
+// TestConfigurationListsExpire: the token of a list of clients expires between
+// two pages.
+func TestConfigurationListsExpire(t *testing.T) {
+	w := newWorld()
+	w.pool.moreClients = 2
+	w.mustExport(t)
+	var c pool.Configuration
+	item := w.table.Items()[backup.PoolKey(poolID)]
+	if err := item.Decode(&c); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Clients) != 2 || len(c.NotRead) > 0 || w.pool.moreClients != 0 {
+		t.Errorf("%d clients, not read: %q", len(c.Clients), c.NotRead)
+	}
+}
+
 func TestConfigurationHoldsNoSecret(t *testing.T) {
 	w := newWorld()
 	_, flow, err := w.export(t.Context(), 5)

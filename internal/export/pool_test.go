@@ -34,6 +34,7 @@ type fakePool struct {
 	calls       int
 	latency     time.Duration // of a listing call
 	refuseParts error         // what reading parts of the configuration fails with
+	moreClients int           // asks for the second page of clients; the first one meets an expired token
 }
 
 func newPool() *fakePool {
@@ -169,7 +170,16 @@ func (p *fakePool) GetUserPoolMfaConfig(context.Context, *idp.GetUserPoolMfaConf
 	return &idp.GetUserPoolMfaConfigOutput{MfaConfiguration: types.UserPoolMfaTypeOff}, p.refuseParts
 }
 
-func (p *fakePool) ListUserPoolClients(context.Context, *idp.ListUserPoolClientsInput, ...func(*idp.Options)) (*idp.ListUserPoolClientsOutput, error) {
+func (p *fakePool) ListUserPoolClients(_ context.Context, in *idp.ListUserPoolClientsInput, _ ...func(*idp.Options)) (*idp.ListUserPoolClientsOutput, error) {
+	if in.NextToken != nil {
+		if p.moreClients--; p.moreClients == 1 {
+			return nil, &types.InvalidParameterException{Message: aws.String("Invalid pagination token")}
+		}
+		return &idp.ListUserPoolClientsOutput{UserPoolClients: []types.UserPoolClientDescription{{ClientId: aws.String("second")}}}, p.refuseParts
+	}
+	if p.moreClients > 0 {
+		return &idp.ListUserPoolClientsOutput{UserPoolClients: []types.UserPoolClientDescription{{ClientId: aws.String("client")}}, NextToken: aws.String("more")}, p.refuseParts
+	}
 	return &idp.ListUserPoolClientsOutput{UserPoolClients: []types.UserPoolClientDescription{{ClientId: aws.String("client")}}}, p.refuseParts
 }
 

@@ -166,15 +166,32 @@ func readMFA(ctx context.Context, api ConfigurationAPI, poolID string) (MFAConfi
 	}, nil
 }
 
-func readServers(ctx context.Context, api ConfigurationAPI, poolID string) ([]types.ResourceServerType, error) {
-	var all []types.ResourceServerType
-	pages := idp.NewListResourceServersPaginator(api, &idp.ListResourceServersInput{UserPoolId: &poolID, MaxResults: aws.Int32(50)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("list resource servers of user pool %s: %w", poolID, err)
+// listAll reads the pages of a short list, from the beginning again if a token
+// expires.
+func listAll[T any](ctx context.Context, page func(ctx context.Context, token *string) ([]T, *string, error)) ([]T, error) {
+	var all []T
+	never := func() bool { return false }
+	err := new(Chain).Follow(ctx, never, func(ctx context.Context, token *string) (*string, error) {
+		if token == nil {
+			all = nil
 		}
-		all = append(all, page.ResourceServers...)
+		items, next, err := page(ctx, token)
+		all = append(all, items...)
+		return next, err
+	})
+	return all, err
+}
+
+func readServers(ctx context.Context, api ConfigurationAPI, poolID string) ([]types.ResourceServerType, error) {
+	all, err := listAll(ctx, func(ctx context.Context, token *string) ([]types.ResourceServerType, *string, error) {
+		out, err := api.ListResourceServers(ctx, &idp.ListResourceServersInput{UserPoolId: &poolID, MaxResults: aws.Int32(50), NextToken: token})
+		if err != nil {
+			return nil, nil, err
+		}
+		return out.ResourceServers, out.NextToken, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list resource servers of user pool %s: %w", poolID, err)
 	}
 	slices.SortFunc(all, func(a, b types.ResourceServerType) int {
 		return cmp.Compare(aws.ToString(a.Identifier), aws.ToString(b.Identifier))
@@ -184,30 +201,33 @@ func readServers(ctx context.Context, api ConfigurationAPI, poolID string) ([]ty
 
 // readClients also counts the secrets that it leaves out.
 func readClients(ctx context.Context, api ConfigurationAPI, poolID string) (all []types.UserPoolClientType, secrets int64, err error) {
-	pages := idp.NewListUserPoolClientsPaginator(api, &idp.ListUserPoolClientsInput{UserPoolId: &poolID, MaxResults: aws.Int32(PageSize)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	listed, err := listAll(ctx, func(ctx context.Context, token *string) ([]types.UserPoolClientDescription, *string, error) {
+		out, err := api.ListUserPoolClients(ctx, &idp.ListUserPoolClientsInput{UserPoolId: &poolID, MaxResults: aws.Int32(PageSize), NextToken: token})
 		if err != nil {
-			return nil, 0, fmt.Errorf("list app clients of user pool %s: %w", poolID, err)
+			return nil, nil, err
 		}
-		for _, listed := range page.UserPoolClients {
-			out, err := api.DescribeUserPoolClient(ctx, &idp.DescribeUserPoolClientInput{UserPoolId: &poolID, ClientId: listed.ClientId})
-			if gone := new(types.ResourceNotFoundException); errors.As(err, &gone) {
-				continue
-			}
-			if err != nil {
-				return nil, 0, fmt.Errorf("describe app client %s of user pool %s: %w", aws.ToString(listed.ClientId), poolID, err)
-			}
-			if out.UserPoolClient == nil {
-				continue
-			}
-			client := *out.UserPoolClient
-			if aws.ToString(client.ClientSecret) != "" {
-				secrets++
-			}
-			client.ClientSecret, client.LastModifiedDate = nil, nil
-			all = append(all, client)
+		return out.UserPoolClients, out.NextToken, nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("list app clients of user pool %s: %w", poolID, err)
+	}
+	for i := range listed {
+		out, err := api.DescribeUserPoolClient(ctx, &idp.DescribeUserPoolClientInput{UserPoolId: &poolID, ClientId: listed[i].ClientId})
+		if gone := new(types.ResourceNotFoundException); errors.As(err, &gone) {
+			continue
 		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("describe app client %s of user pool %s: %w", aws.ToString(listed[i].ClientId), poolID, err)
+		}
+		if out.UserPoolClient == nil {
+			continue
+		}
+		client := *out.UserPoolClient
+		if aws.ToString(client.ClientSecret) != "" {
+			secrets++
+		}
+		client.ClientSecret, client.LastModifiedDate = nil, nil
+		all = append(all, client)
 	}
 	slices.SortFunc(all, func(a, b types.UserPoolClientType) int {
 		return cmp.Compare(aws.ToString(a.ClientId), aws.ToString(b.ClientId))
@@ -217,33 +237,36 @@ func readClients(ctx context.Context, api ConfigurationAPI, poolID string) (all 
 
 // readProviders also counts the secrets that it leaves out.
 func readProviders(ctx context.Context, api ConfigurationAPI, poolID string) (all []types.IdentityProviderType, secrets int64, err error) {
-	pages := idp.NewListIdentityProvidersPaginator(api, &idp.ListIdentityProvidersInput{UserPoolId: &poolID, MaxResults: aws.Int32(PageSize)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	listed, err := listAll(ctx, func(ctx context.Context, token *string) ([]types.ProviderDescription, *string, error) {
+		out, err := api.ListIdentityProviders(ctx, &idp.ListIdentityProvidersInput{UserPoolId: &poolID, MaxResults: aws.Int32(PageSize), NextToken: token})
 		if err != nil {
-			return nil, 0, fmt.Errorf("list identity providers of user pool %s: %w", poolID, err)
+			return nil, nil, err
 		}
-		for _, listed := range page.Providers {
-			out, err := api.DescribeIdentityProvider(ctx, &idp.DescribeIdentityProviderInput{UserPoolId: &poolID, ProviderName: listed.ProviderName})
-			if gone := new(types.ResourceNotFoundException); errors.As(err, &gone) {
-				continue
-			}
-			if err != nil {
-				return nil, 0, fmt.Errorf("describe identity provider %s of user pool %s: %w", aws.ToString(listed.ProviderName), poolID, err)
-			}
-			if out.IdentityProvider == nil {
-				continue
-			}
-			provider := *out.IdentityProvider
-			provider.LastModifiedDate = nil
-			for name := range provider.ProviderDetails {
-				if slices.ContainsFunc(secretDetails, func(secret string) bool { return strings.Contains(strings.ToLower(name), secret) }) {
-					delete(provider.ProviderDetails, name)
-					secrets++
-				}
-			}
-			all = append(all, provider)
+		return out.Providers, out.NextToken, nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("list identity providers of user pool %s: %w", poolID, err)
+	}
+	for i := range listed {
+		out, err := api.DescribeIdentityProvider(ctx, &idp.DescribeIdentityProviderInput{UserPoolId: &poolID, ProviderName: listed[i].ProviderName})
+		if gone := new(types.ResourceNotFoundException); errors.As(err, &gone) {
+			continue
 		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("describe identity provider %s of user pool %s: %w", aws.ToString(listed[i].ProviderName), poolID, err)
+		}
+		if out.IdentityProvider == nil {
+			continue
+		}
+		provider := *out.IdentityProvider
+		provider.LastModifiedDate = nil
+		for name := range provider.ProviderDetails {
+			if slices.ContainsFunc(secretDetails, func(secret string) bool { return strings.Contains(strings.ToLower(name), secret) }) {
+				delete(provider.ProviderDetails, name)
+				secrets++
+			}
+		}
+		all = append(all, provider)
 	}
 	slices.SortFunc(all, func(a, b types.IdentityProviderType) int {
 		return cmp.Compare(aws.ToString(a.ProviderName), aws.ToString(b.ProviderName))
