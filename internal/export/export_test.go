@@ -402,6 +402,12 @@ func TestConfigurationListsExpire(t *testing.T) {
 	if len(c.Clients) != 2 || len(c.NotRead) > 0 || w.pool.moreClients != 0 {
 		t.Errorf("%d clients, not read: %q", len(c.Clients), c.NotRead)
 	}
+
+	w.pool.moreClients = 1_000_000 // never again
+	w.pool.tokensExpire = true
+	if _, _, err := w.export(t.Context(), 5); !errors.As(err, new(*step.TransientError)) {
+		t.Errorf("a list of which every token expires ended the export with %v", err)
+	}
 }
 
 func TestConfigurationHoldsNoSecret(t *testing.T) {

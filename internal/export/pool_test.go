@@ -26,15 +26,16 @@ type fakePool struct {
 	members map[string]map[string]bool // group name → subs
 	gone    bool                       // the pool was deleted
 
-	pageSize    int
-	emptyPages  bool           // every other page is empty, with a token
-	expireAfter int            // the token of this call expires, once
-	repeatUser  bool           // the last user of a page is also the first of the next
-	onCall      func(call int) // runs before each listing call
-	calls       int
-	latency     time.Duration // of a listing call
-	refuseParts error         // what reading parts of the configuration fails with
-	moreClients int           // asks for the second page of clients; the first one meets an expired token
+	pageSize     int
+	emptyPages   bool           // every other page is empty, with a token
+	expireAfter  int            // the token of this call expires, once
+	repeatUser   bool           // the last user of a page is also the first of the next
+	onCall       func(call int) // runs before each listing call
+	calls        int
+	latency      time.Duration // of a listing call
+	refuseParts  error         // what reading parts of the configuration fails with
+	tokensExpire bool          // those of lists of clients, always
+	moreClients  int           // asks for the second page of clients; the first one meets an expired token
 }
 
 func newPool() *fakePool {
@@ -172,7 +173,7 @@ func (p *fakePool) GetUserPoolMfaConfig(context.Context, *idp.GetUserPoolMfaConf
 
 func (p *fakePool) ListUserPoolClients(_ context.Context, in *idp.ListUserPoolClientsInput, _ ...func(*idp.Options)) (*idp.ListUserPoolClientsOutput, error) {
 	if in.NextToken != nil {
-		if p.moreClients--; p.moreClients == 1 {
+		if p.moreClients--; p.moreClients == 1 || p.tokensExpire {
 			return nil, &types.InvalidParameterException{Message: aws.String("Invalid pagination token")}
 		}
 		return &idp.ListUserPoolClientsOutput{UserPoolClients: []types.UserPoolClientDescription{{ClientId: aws.String("second")}}}, p.refuseParts

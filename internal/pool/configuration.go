@@ -170,8 +170,9 @@ func readMFA(ctx context.Context, api ConfigurationAPI, poolID string) (MFAConfi
 // expires.
 func listAll[T any](ctx context.Context, page func(ctx context.Context, token *string) ([]T, *string, error)) ([]T, error) {
 	var all []T
+	var chain Chain
 	never := func() bool { return false }
-	err := new(Chain).Follow(ctx, never, func(ctx context.Context, token *string) (*string, error) {
+	err := chain.Follow(ctx, never, func(ctx context.Context, token *string) (*string, error) {
 		if token == nil {
 			all = nil
 		}
@@ -179,6 +180,9 @@ func listAll[T any](ctx context.Context, page func(ctx context.Context, token *s
 		all = append(all, items...)
 		return next, err
 	})
+	if IsTokenExpired(err, chain.Token) { // once too often; the list itself is not refused
+		err = &step.TransientError{Err: err}
+	}
 	return all, err
 }
 
