@@ -56,7 +56,7 @@ var reasonTexts = map[string]reasonText{
 	ReasonDiffers:           {"The record is in the target, but not as in the restore point.", "Somebody or something changed it during the import; the report names what differs. Mend it by hand."},
 	ReasonGroupMissing:      {"The group is not in the target.", "Create the group if it is still missing, then import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonUserMissing:       {"The user is not in the target.", "Look at what became of the user."},
-	ReasonNoProvider:        {"The target lacks the identity provider.", "Create the provider, then link the user with AdminLinkProviderForUser."},
+	ReasonNoProvider:        {"The target lacks the identity provider.", "Create the provider, then import with \"Mode\": \"MISSING_ONLY\"."},
 	ReasonLinkTaken:         {"The federated identity already belongs to a user of the target.", "Find out to whom; link it by hand with AdminLinkProviderForUser."},
 	ReasonImmutable:         {"Cognito links no federated identity to a user who holds an attribute that cannot be changed.", "Nothing helps this user but creating it again without the attribute; a mutable SubAttribute avoids it."},
 	ReasonUnreadable:        {"The user's linked identities cannot be read in the backup, or not all of them; these were not linked.", "Look at the attribute identities of the user's record, and link the user by hand with AdminLinkProviderForUser."},

@@ -284,6 +284,9 @@ const poolConfiguration = `{"UserPool": {"Id": "ap-northeast-1_ExampleID", "Name
  "SchemaAttributes": [
   {"Name": "sub", "AttributeDataType": "String", "DeveloperOnlyAttribute": false, "Mutable": false, "NumberAttributeConstraints": null, "Required": true, "StringAttributeConstraints": {"MaxLength": "2048", "MinLength": "1"}},
   {"Name": "email", "AttributeDataType": "String", "DeveloperOnlyAttribute": false, "Mutable": true, "NumberAttributeConstraints": null, "Required": true, "StringAttributeConstraints": {"MaxLength": "2048", "MinLength": "0"}},
+  {"Name": "email_verified", "AttributeDataType": "Boolean", "DeveloperOnlyAttribute": false, "Mutable": true, "NumberAttributeConstraints": null, "Required": false, "StringAttributeConstraints": null},
+  {"Name": "phone_number_verified", "AttributeDataType": "Boolean", "DeveloperOnlyAttribute": false, "Mutable": true, "NumberAttributeConstraints": null, "Required": false, "StringAttributeConstraints": null},
+  {"Name": "identities", "AttributeDataType": "String", "DeveloperOnlyAttribute": false, "Mutable": true, "NumberAttributeConstraints": null, "Required": false, "StringAttributeConstraints": {"MaxLength": null, "MinLength": null}},
   {"Name": "custom:plan", "AttributeDataType": "String", "DeveloperOnlyAttribute": false, "Mutable": false, "NumberAttributeConstraints": null, "Required": false, "StringAttributeConstraints": {"MaxLength": "20", "MinLength": null}},
   {"Name": "custom:score", "AttributeDataType": "Number", "DeveloperOnlyAttribute": false, "Mutable": true, "NumberAttributeConstraints": {"MaxValue": "100", "MinValue": "0"}, "Required": false, "StringAttributeConstraints": null},
   {"Name": "dev:custom:old", "AttributeDataType": "String", "DeveloperOnlyAttribute": true, "Mutable": true, "NumberAttributeConstraints": null, "Required": false, "StringAttributeConstraints": null}]},

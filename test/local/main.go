@@ -208,12 +208,12 @@ func describe(w io.Writer, bed *localaws.Bed, pageURL, poolID, target string) {
 	fmt.Fprintf(w, `
 The schedule has started the first export. In another terminal:
 
-export AWS_ENDPOINT_URL=%s AWS_REGION=%s
+export AWS_ENDPOINT_URL=%[1]s AWS_REGION=%[2]s AWS_DEFAULT_REGION=%[2]s
 export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
 
-aws cognito-idp list-users --user-pool-id %s --limit 5
-aws dynamodb scan --table-name %s --projection-expression id --max-items 5
-aws stepfunctions start-execution --region %s --state-machine-arn %s --input '{"NewUserPoolId":"%s"}'
+aws cognito-idp list-users --user-pool-id %[3]s --limit 5
+aws dynamodb scan --table-name %[4]s --projection-expression id --max-items 5
+aws stepfunctions start-execution --region %[5]s --state-machine-arn %[6]s --input '{"NewUserPoolId":"%[7]s"}'
 
 Ctrl-C stops everything.
 `, bed.Endpoint(), primary, poolID, table, secondary, importARN, target)
