@@ -118,7 +118,8 @@ func explain(unused []string) bool {
 	}
 	for _, part := range sortedKeys(explained) {
 		if !needed[part] {
-			fmt.Printf("  what is explained as %q was used, or is granted no more\n", part)
+			fine = false
+			fmt.Printf("  FAIL: what is explained as %q was used, or is granted no more\n", part)
 		}
 	}
 	return fine
