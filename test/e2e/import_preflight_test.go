@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cognito-backup/test/localaws/cognito"
+	"cognito-backup/test/localaws/faults"
 	"cognito-backup/test/seed"
 
 	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
@@ -119,15 +121,20 @@ func TestPreflight(t *testing.T) {
 		}
 	}
 
-	t.Run("another import", func(t *testing.T) {
-		running := b.begin(b.there, "ImportWorkflow", input(b.target(), nil))
-		b.reaches(running, "CheckNewUserPool")
-		cause := b.refused(input(b.target(), nil))
-		if !strings.Contains(cause, "another execution of the ImportWorkflow is running") || !strings.Contains(cause, running) {
-			t.Errorf("the cause does not name the running import: %s", cause)
-		}
-		b.await(b.there, running)
-	})
+	for _, region := range []string{b.primary, b.secondary} { // each has functions and permissions of its own
+		t.Run("another import in "+region, func(t *testing.T) {
+			b.there = region
+			// Longer than the other one asks whether the first still runs.
+			b.Faults().Add(faults.Rule{Kind: faults.Delay, Region: region, Operation: "GetCSVHeader", Delay: 15 * time.Second, Count: 1})
+			running := b.begin(b.there, "ImportWorkflow", input(b.target(), nil))
+			b.reaches(running, "CheckNewUserPool")
+			cause := b.refused(input(b.target(), nil))
+			if !strings.Contains(cause, "another execution of the ImportWorkflow is running") || !strings.Contains(cause, running) {
+				t.Errorf("the cause does not name the running import: %s", cause)
+			}
+			b.await(b.there, running)
+		})
+	}
 
 	t.Run("warnings", func(t *testing.T) {
 		pool := b.target(func(s *cognito.Seed) {

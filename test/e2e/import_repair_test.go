@@ -356,36 +356,44 @@ func TestJobStoppedByHand(t *testing.T) {
 // users come by API.
 func TestJobThatHangs(t *testing.T) {
 	t.Parallel()
-	b := exported(t, seed.Pool(seed.Options{Users: 60, Groups: 4, Seed: 61}))
-	b.Cognito(b.there).Settings().Update(func(v *cognito.Values) { v.ImportStart = 1000 * time.Hour })
-	b.Faults().Add(faults.Rule{Kind: faults.ServerError, Region: b.there, Operation: "GetCSVHeader", Count: 8}) // all attempts of a call
-	pool := b.target()
-	arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
-	for deadline := time.Now().Add(patience); b.calls("StopUserImportJob") == 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the job was not stopped")
-		}
-		b.age(arn, 7*time.Hour)
-	}
-	e := b.await(b.there, arn)
-	if e.Status != types.ExecutionStatusSucceeded {
-		b.fail(e)
-	}
-	r := b.results(pool, e)
-	b.proved(r)
-	if r.report.CreatedCSV != 0 || !slices.ContainsFunc(r.report.ByReason, func(c restore.ReasonCount) bool { return c.Reason == restore.ReasonJobLeftOut && c.Count > 0 }) {
-		t.Errorf("%d by CSV, %+v", r.report.CreatedCSV, r.report.ByReason)
-	}
-	if err := b.Faults().VerifyAllExercised(); err != nil {
-		t.Error(err)
+	for _, region := range []string{"primary", "secondary"} { // each has functions and permissions of its own
+		t.Run(region, func(t *testing.T) {
+			t.Parallel()
+			b := exported(t, seed.Pool(seed.Options{Users: 60, Groups: 4, Seed: 61}))
+			if region == "primary" {
+				b.there = b.primary
+			}
+			b.Cognito(b.there).Settings().Update(func(v *cognito.Values) { v.ImportStart = 1000 * time.Hour })
+			b.Faults().Add(faults.Rule{Kind: faults.ServerError, Region: b.there, Operation: "GetCSVHeader", Count: 8}) // all attempts of a call
+			pool := b.target()
+			arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
+			api, bucket := b.s3()
+			objects := &step.Objects{API: api, Bucket: bucket}
+			for deadline := time.Now().Add(patience); b.calls("StopUserImportJob") == 0; time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the job was not stopped")
+				}
+				b.age(objects, arn, 7*time.Hour)
+			}
+			e := b.await(b.there, arn)
+			if e.Status != types.ExecutionStatusSucceeded {
+				b.fail(e)
+			}
+			r := b.results(pool, e)
+			b.proved(r)
+			if r.report.CreatedCSV != 0 || !slices.ContainsFunc(r.report.ByReason, func(c restore.ReasonCount) bool { return c.Reason == restore.ReasonJobLeftOut && c.Count > 0 }) {
+				t.Errorf("%d by CSV, %+v", r.report.CreatedCSV, r.report.ByReason)
+			}
+			if err := b.Faults().VerifyAllExercised(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
 // age makes ImportUsers believe that its job moved last so much earlier.
-func (b *importBed) age(arn string, by time.Duration) {
+func (b *importBed) age(objects *step.Objects, arn string, by time.Duration) {
 	b.t.Helper()
-	api, bucket := b.s3()
-	objects := &step.Objects{API: api, Bucket: bucket}
 	keys, err := objects.List(b.t.Context(), "runs/"+arn[strings.LastIndexByte(arn, ':')+1:]+"/cursor/ImportUsers/")
 	if err != nil {
 		b.t.Fatal(err)

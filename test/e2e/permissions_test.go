@@ -28,10 +28,7 @@ var permissions struct {
 
 // explained are grants that no test can use, by a part of their name, and why
 // they are given all the same.
-var explained = map[string]string{
-	"CognitoBackup-Primary-checkstatemachineRole may states:DescribeExecution on arn:aws:states:ap-northeast-1:123456789012:execution:CognitoBackup-ImportWorkflow": "imports give their lease back, so that the next one seldom asks; used in the secondary Region",
-	"CognitoBackup-Primary-importusersRole may cognito-idp:StopUserImportJob":                                                                                       "an import job hangs in the secondary Region only, where TestJobThatHangs restores",
-}
+var explained = map[string]string{}
 
 // narrowed lets one see the list without a run of all tests: tests that run one
 // after the other with the same file leave in it what none of them used.
