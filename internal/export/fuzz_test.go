@@ -15,7 +15,6 @@ import (
 	"cognito-backup/internal/step/steptest"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
@@ -69,17 +68,6 @@ func FuzzInput(f *testing.F) {
 	})
 }
 
-// readBucket is a bucket that knows what was read of it.
-type readBucket struct {
-	steptest.Bucket
-	read []string
-}
-
-func (b *readBucket) GetObject(ctx context.Context, in *s3.GetObjectInput, options ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
-	b.read = append(b.read, *in.Key)
-	return b.Bucket.GetObject(ctx, in, options...)
-}
-
 // deletions is a queue of which only matters what is deleted from it.
 type deletions struct {
 	QueueAPI
@@ -116,7 +104,7 @@ func FuzzMessage(f *testing.F) {
 	removes := map[string][]backup.Key{"0-0": {backup.UserKey("a")}, "0-1": {backup.UserKey("b")}}
 	f.Fuzz(func(t *testing.T, body string) {
 		ctx := t.Context()
-		bucket, queue, table := new(readBucket), new(deletions), new(backuptest.Table)
+		bucket, queue, table := new(steptest.Bucket), new(deletions), new(backuptest.Table)
 		s := &step.Slice{
 			Event:   step.Event{Execution: "arn:aws:states:eu-west-1:123456789012:execution:CognitoBackup-ExportWorkflow:mine"},
 			Objects: &step.Objects{API: bucket, Bucket: "bucket"},
@@ -160,8 +148,8 @@ func FuzzMessage(f *testing.F) {
 			if items := table.Items(); !slices.Equal(keys(items), keys(wantItems)) {
 				t.Errorf("the table holds %v, want %v", keys(items), keys(wantItems))
 			}
-			if !slices.Equal(bucket.read, wantRead) {
-				t.Errorf("read %q, want %q", bucket.read, wantRead)
+			if !slices.Equal(bucket.Read(), wantRead) {
+				t.Errorf("read %q, want %q", bucket.Read(), wantRead)
 			}
 			if !slices.Equal(bucket.Keys(), wantObjects) {
 				t.Errorf("the bucket holds %q, want %q", bucket.Keys(), wantObjects)

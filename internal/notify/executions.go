@@ -166,8 +166,7 @@ func executionEnd(event *types.HistoryEvent) (name, cause string, is bool) {
 	return name, cause, true
 }
 
-// taskFailure is what an event says of a task that failed, however the state
-// machine invokes its function.
+// taskFailure is what an event says of a task that failed.
 func taskFailure(event *types.HistoryEvent) (name, cause string, is bool) {
 	switch event.Type {
 	case types.HistoryEventTypeTaskFailed:
@@ -180,14 +179,6 @@ func taskFailure(event *types.HistoryEvent) (name, cause string, is bool) {
 		}
 	case types.HistoryEventTypeTaskStartFailed:
 		if d := event.TaskStartFailedEventDetails; d != nil {
-			name, cause = aws.ToString(d.Error), aws.ToString(d.Cause)
-		}
-	case types.HistoryEventTypeLambdaFunctionFailed:
-		if d := event.LambdaFunctionFailedEventDetails; d != nil {
-			name, cause = aws.ToString(d.Error), aws.ToString(d.Cause)
-		}
-	case types.HistoryEventTypeLambdaFunctionTimedOut:
-		if d := event.LambdaFunctionTimedOutEventDetails; d != nil {
 			name, cause = aws.ToString(d.Error), aws.ToString(d.Cause)
 		}
 	default:

@@ -113,16 +113,6 @@ func TestFindFailed(t *testing.T) {
 			entered(2, 1, "ScanTable"), scheduled(3, 2), event(4, 3, types.HistoryEventTypeTaskFailed),
 			end(5, 4, types.HistoryEventTypeExecutionFailed, "Failure", "why"),
 		}, failedTask{"ScanTable", "Failure", "why"}},
-		{"a function that the state names itself", []types.HistoryEvent{
-			entered(2, 1, "ImportUsers"), entered(3, 1, "UpdateUsers"), scheduled(4, 2),
-			{Id: 5, PreviousEventId: 4, Type: types.HistoryEventTypeLambdaFunctionFailed,
-				LambdaFunctionFailedEventDetails: &types.LambdaFunctionFailedEventDetails{Error: aws.String("Failure"), Cause: aws.String("why")}},
-			event(6, 5, types.HistoryEventTypeExecutionFailed),
-		}, failedTask{"ImportUsers", "Failure", "why"}},
-		{"its time-out", []types.HistoryEvent{
-			entered(2, 1, "ImportUsers"), entered(3, 1, "UpdateUsers"), scheduled(4, 2), event(5, 4, types.HistoryEventTypeLambdaFunctionTimedOut),
-			end(6, 5, types.HistoryEventTypeExecutionFailed, "States.Timeout", ""),
-		}, failedTask{"ImportUsers", "States.Timeout", ""}},
 		{"stopped while a task is retried", []types.HistoryEvent{
 			entered(2, 1, "ScanTable"), scheduled(3, 2), failed(4, 3, "passed by"), scheduled(5, 4),
 			end(6, 5, types.HistoryEventTypeExecutionAborted, "", "maintenance"),

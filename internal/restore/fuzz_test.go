@@ -14,7 +14,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
@@ -183,17 +182,6 @@ func (q *oneMessage) DeleteMessageBatch(_ context.Context, in *sqs.DeleteMessage
 	return &sqs.DeleteMessageBatchOutput{}, nil
 }
 
-// readBucket is a bucket that knows what was read of it.
-type readBucket struct {
-	steptest.Bucket
-	read []string
-}
-
-func (b *readBucket) GetObject(ctx context.Context, in *s3.GetObjectInput, options ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
-	b.read = append(b.read, *in.Key)
-	return b.Bucket.GetObject(ctx, in, options...)
-}
-
 // FuzzMessage: whatever somebody put into the queues, it is discarded unless it
 // names this execution; ImportUsers takes each chunk of the round once and reads
 // no other object for it, and UpdateUsers works on no other chunks than those
@@ -223,7 +211,7 @@ func FuzzMessage(f *testing.F) {
 			t.Fatalf("%q of somebody else became %+v, deleted %q", body, ours, api.deleted)
 		}
 
-		bucket := new(readBucket)
+		bucket := new(steptest.Bucket)
 		r := run{&step.Slice{
 			Event:   step.Event{Execution: "arn:aws:states:eu-west-1:123456789012:execution:CognitoBackup-ImportWorkflow:mine"},
 			Objects: &step.Objects{API: bucket, Bucket: "bucket"},
@@ -247,9 +235,8 @@ func FuzzMessage(f *testing.F) {
 		for _, name := range names {
 			keys = append(keys, r.chunkKey(name))
 		}
-		slices.Sort(bucket.read)
-		if !slices.Equal(gathered.Chunks, names) || !slices.Equal(bucket.read, keys) {
-			t.Errorf("%q: the file takes %q and was read from %q", body, gathered.Chunks, bucket.read)
+		if read := slices.Sorted(slices.Values(bucket.Read())); !slices.Equal(gathered.Chunks, names) || !slices.Equal(read, keys) {
+			t.Errorf("%q: the file takes %q and was read from %q", body, gathered.Chunks, read)
 		}
 
 		for _, name := range names[:3] {

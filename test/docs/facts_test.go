@@ -1,11 +1,9 @@
 package docs
 
 import (
-	"bytes"
 	"encoding/json"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -18,6 +16,8 @@ import (
 	"cognito-backup/internal/pool"
 	"cognito-backup/internal/restore"
 	"cognito-backup/test/localaws/model"
+
+	"github.com/itchyny/gojq"
 )
 
 // TestInputs has the product read every input of a workflow that a document
@@ -295,17 +295,24 @@ const poolConfiguration = `{"UserPool": {"Id": "ap-northeast-1_ExampleID", "Name
 // TestNewPool runs the runbook's way from the backup to the input for a new
 // pool, and holds the input against the API's model.
 func TestNewPool(t *testing.T) {
-	if _, err := exec.LookPath("jq"); err != nil {
-		t.Skip("jq is not installed")
-	}
 	d := named(t, "docs/restore-runbook.md")
 	program := regexp.MustCompile(`(?s)jq '(.*?)' configuration\.json`).FindStringSubmatch(source(t, d.path))
 	if program == nil {
 		t.Fatal("the runbook makes no new pool")
 	}
-	command := exec.CommandContext(t.Context(), "jq", program[1])
-	command.Stdin = bytes.NewReader(stored(t))
-	input, err := command.Output()
+	query, err := gojq.Parse(program[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var configuration any
+	if err := json.Unmarshal(stored(t), &configuration); err != nil {
+		t.Fatal(err)
+	}
+	result, _ := query.RunWithContext(t.Context(), configuration).Next()
+	if err, failed := result.(error); failed {
+		t.Fatal(err)
+	}
+	input, err := json.Marshal(result)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 type Bucket struct {
 	mu      sync.Mutex
 	objects map[string][]byte
+	read    []string
 }
 
 var _ step.ObjectsAPI = (*Bucket)(nil)
@@ -34,6 +35,13 @@ func (b *Bucket) Keys() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Sorted(maps.Keys(b.objects))
+}
+
+// Read returns the keys that were asked for, in the order of the calls.
+func (b *Bucket) Read() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.read)
 }
 
 // Bytes returns the content of an object.
@@ -62,6 +70,7 @@ func (b *Bucket) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func
 func (b *Bucket) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.read = append(b.read, *in.Key)
 	content, ok := b.objects[*in.Key]
 	if !ok {
 		return nil, &types.NoSuchKey{}
