@@ -48,8 +48,8 @@ type census struct {
 	notes    map[uint32]userResult // of conflicts and failures
 	byReason map[string]int64      // users created by API, by the reason why not by CSV
 
-	noFlag  map[uint32]updateFailure // disabled flags and links that failed
-	noGroup map[int]updateFailure    // memberships that failed, by their place in wants
+	noFlag  map[uint32][]updateFailure // disabled flags and links that failed
+	noGroup map[int]updateFailure      // memberships that failed, by their place in wants
 
 	// odd are the subs that are no UUIDs, by what is stored for them. Cognito gives
 	// out none; whatever else answers in its place may.
@@ -169,7 +169,7 @@ func (r run) load(ctx context.Context, plan *Plan, frozen *Frozen, round int) (*
 	// are those of the census.
 	c := &census{bySubs: plan.Input.Mode == MissingOnly || round > plan.first(), rules: plan.rules(), key: plan.Key, round: plan.first(), since: plan.Since().Add(-clockSkew), groupNo: map[string]uint16{}, linkSets: map[uint32][]uint64{},
 		notes: map[uint32]userResult{}, byReason: map[string]int64{},
-		noFlag: map[uint32]updateFailure{}, noGroup: map[int]updateFailure{}}
+		noFlag: map[uint32][]updateFailure{}, noGroup: map[int]updateFailure{}}
 	for n := range frozen.Groups {
 		var groups []pool.Group
 		if err := r.Objects.Get(ctx, r.groupsKey(n), &groups); err != nil {

@@ -111,7 +111,7 @@ func TestSamePerson(t *testing.T) {
 
 func testCensus(rules *Rules, entries ...Entry) *census {
 	c := &census{bySubs: true, rules: rules, key: []byte("key"), groupNo: map[string]uint16{}, linkSets: map[uint32][]uint64{}, notes: map[uint32]userResult{},
-		byReason: map[string]int64{}, noFlag: map[uint32]updateFailure{}, noGroup: map[int]updateFailure{}}
+		byReason: map[string]int64{}, noFlag: map[uint32][]updateFailure{}, noGroup: map[int]updateFailure{}}
 	for _, e := range entries {
 		for _, g := range e.Groups {
 			if _, known := c.groupNo[g]; !known {

@@ -71,7 +71,7 @@ func (w *importer) job(ctx context.Context, f *file) (*jobEnd, error) {
 				return w.withoutJob(ctx, err)
 			}
 		}
-		w.cursor.Job = aws.ToString(j.JobId)
+		w.cursor.Job, w.cursor.Worked = aws.ToString(j.JobId), true
 		switch j.Status {
 		case types.UserImportJobStatusTypePending, types.UserImportJobStatusTypeInProgress, types.UserImportJobStatusTypeStopping:
 			if w.cursor.Begun.IsZero() {
@@ -103,7 +103,7 @@ func (w *importer) job(ctx context.Context, f *file) (*jobEnd, error) {
 					return w.withoutJob(ctx, err)
 				}
 				if started {
-					w.cursor.Begun, w.cursor.Outage = w.Now(), 0
+					w.cursor.Begun, w.cursor.Outage, w.cursor.Behind = w.Now(), 0, time.Time{}
 					return nil, nil
 				}
 			}
@@ -133,10 +133,8 @@ func (w *importer) byAPI() *jobEnd {
 // it is asked for next, and what it left out goes by API. A job that does not
 // stop either is left alone; no other could start beside it.
 func (w *importer) watch(ctx context.Context, j *types.UserImportJobType) (*jobEnd, error) {
-	w.cursor.Active = true
-	if w.cursor.Progress.see(j, w.Now()) {
-		w.cursor.Outage = 0
-	}
+	w.cursor.Active, w.cursor.Outage, w.cursor.Behind = true, 0, time.Time{}
+	w.cursor.Progress.see(j, w.Now())
 	still := w.Now().Sub(w.cursor.Progress.Since)
 	switch {
 	case still < longestStandstill:
@@ -151,10 +149,10 @@ func (w *importer) watch(ctx context.Context, j *types.UserImportJobType) (*jobE
 	case err == nil:
 		slog.WarnContext(ctx, "an import job that hung was stopped", "job", w.cursor.Job, "status", string(j.Status),
 			"imported", j.ImportedUsers, "skipped", j.SkippedUsers, "failed", j.FailedUsers)
-		w.cursor.Begun = w.Now() // of the wait for its end, which comes soon
-		if !w.cursor.Stopped {
+		if !w.cursor.Stopped { // else it was without effect, and is tried again
 			w.cursor.Stopped = true
 			w.cursor.Stuck++
+			w.cursor.Begun = w.Now() // of the wait for its end, which comes soon
 		}
 	case ownEnd(err):
 		return nil, fmt.Errorf("stop import job %s: %w", w.cursor.Job, err)
@@ -266,7 +264,7 @@ func (w *importer) startJob(ctx context.Context, body []byte, j *types.UserImpor
 // is waited for, other refusals mean that there will be no CSV import, and
 // everything else is tried again for as long as an outage allows. Then the users
 // of this file go by API. For the next file the tool is asked anew, but waited
-// for again only if it has worked in between.
+// for again only if a job of ours has run in between.
 func (w *importer) withoutJob(ctx context.Context, err error) (*jobEnd, error) {
 	if ownEnd(err) {
 		return nil, err
@@ -277,18 +275,30 @@ func (w *importer) withoutJob(ctx context.Context, err error) (*jobEnd, error) {
 		if w.cursor.Begun.IsZero() {
 			w.cursor.Begun = w.Now() // of the wait, so that it grows
 		}
-		return nil, nil // one active job per account: wait as for our own
+		if w.cursor.Behind.IsZero() {
+			w.cursor.Behind = w.Now()
+		}
+		if w.Now().Sub(w.cursor.Behind) < longestQueue {
+			return nil, nil // one active job per account: wait as for our own
+		}
+		return w.giveUp(ctx, fmt.Sprintf("other import jobs of the account kept ours from starting for %s", roughly(longestQueue)))
 	}
-	if noImportTool(err) {
+	if w.cursor.refuses(err) {
 		return w.noCSV(ctx, why(err))
 	}
-	slog.WarnContext(ctx, "the CSV import tool fails", "given up", w.cursor.Outage.over(), step.LogError, err.Error())
+	slog.WarnContext(ctx, "the CSV import tool fails", step.LogError, err.Error())
 	if !w.cursor.Outage.over() {
 		w.failing = true
 		return nil, nil
 	}
+	return w.giveUp(ctx, "the import tool failed for more than five minutes, last with "+why(err))
+}
+
+// giveUp ends the file's CSV import, though there may be one for the next.
+func (w *importer) giveUp(ctx context.Context, reason string) (*jobEnd, error) {
 	w.cursor.GivenUp = true
-	if err := w.put(ctx, w.outageKey(), why(err)); err != nil {
+	slog.WarnContext(ctx, "no CSV import of this file", "reason", reason)
+	if err := w.put(ctx, w.givenUpKey(), reason); err != nil {
 		return nil, err
 	}
 	return w.byAPI(), nil

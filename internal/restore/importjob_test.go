@@ -27,6 +27,7 @@ type fakeJobs struct {
 	createErr, startOf error
 	stopErr, lookErr   error
 	stopped            int
+	deaf               bool // stopping has no effect
 	onStart            func(*types.UserImportJobType)
 	now                time.Time
 	silent             bool // answers are empty
@@ -74,7 +75,9 @@ func (f *fakeJobs) StopUserImportJob(_ context.Context, in *idp.StopUserImportJo
 	if f.stopErr != nil {
 		return nil, f.stopErr
 	}
-	f.find(*in.JobId).Status = types.UserImportJobStatusTypeStopping
+	if !f.deaf {
+		f.find(*in.JobId).Status = types.UserImportJobStatusTypeStopping
+	}
 	return &idp.StopUserImportJobOutput{}, nil
 }
 
@@ -230,7 +233,7 @@ func TestImportJobOutage(t *testing.T) {
 			w := jobImporter(t, f)
 			test.fail(f)
 			end, waited := w.pass(t, f, nil)
-			if *end != test.want || waited != longestOutage || w.cursor.NoCSV != "" || w.noted(t, w.outageKey()) == "" {
+			if *end != test.want || waited != longestOutage || w.cursor.NoCSV != "" || w.noted(t, w.givenUpKey()) == "" {
 				t.Errorf("%+v after %v, no CSV because %q", end, waited, w.cursor.NoCSV)
 			}
 			*f = fakeJobs{now: f.now, jobs: f.jobs} // it works again: too late for this file
@@ -259,6 +262,7 @@ func TestRunningJobOutage(t *testing.T) {
 		wait time.Duration
 	}{
 		{outageError(), longestOutage},
+		{&smithy.GenericAPIError{Code: "UnknownError"}, longestOutage}, // nothing that knows the job
 		{&types.NotAuthorizedException{}, 0},
 		{&types.ResourceNotFoundException{}, 0},
 	} {
@@ -326,7 +330,7 @@ func TestJobEndpoints(t *testing.T) {
 					if *end != (jobEnd{None: true}) || waited != want || e.count("StartUserImportJob") != 0 {
 						t.Errorf("%+v after %v", end, waited)
 					}
-					if reason := w.noted(t, w.noCSVKey()) + w.noted(t, w.outageKey()); reason == "" || (w.cursor.NoCSV == "") != (want > 0) {
+					if reason := w.noted(t, w.noCSVKey()) + w.noted(t, w.givenUpKey()); reason == "" || (w.cursor.NoCSV == "") != (want > 0) {
 						t.Errorf("noted %q", reason)
 					}
 				})
@@ -376,12 +380,17 @@ func TestJobDoesNotStop(t *testing.T) {
 		"cannot be stopped":      {func(f *fakeJobs) { f.stopErr = outageError() }, 2 * longestStandstill},
 		"has ended, and has not": {func(f *fakeJobs) { f.stopErr = &types.PreconditionNotMetException{} }, 2 * longestStandstill},
 		"stops for ever":         {func(*fakeJobs) {}, 3 * longestStandstill},
+		"is stopped in vain":     {func(f *fakeJobs) { f.deaf = true }, 2 * longestStandstill},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := new(fakeJobs)
 			w := jobImporter(t, f)
 			test.change(f)
-			end, took := w.pass(t, f, nil)
+			polls := 0
+			end, took := w.pass(t, f, func() { polls++ })
+			if polls > 1000 { // each of them is in the execution's history, which has an end
+				t.Errorf("asked %d times", polls)
+			}
 			if *end != (jobEnd{Imported: unknown}) || took < test.took || took > test.took+2*time.Hour || f.created != 1 || w.noted(t, w.noCSVKey()) == "" {
 				t.Errorf("%+v after %v", end, took)
 			}
@@ -436,13 +445,14 @@ func TestUpload(t *testing.T) {
 	}
 }
 
-// TestWaitingForSomebodyElsesJob: however long it takes, the file's users do
-// not go by API for it.
+// TestWaitingForSomebodyElsesJob: for hours the file's users do not go by API for
+// it, however many of our jobs expire, and it is not waited for ever: nobody may
+// stop it. The next file's users wait for it only if a job of ours ran meanwhile.
 func TestWaitingForSomebodyElsesJob(t *testing.T) {
-	f := &fakeJobs{}
+	busy := &types.UserImportInProgressException{Message: aws.String("another one")}
+	f := &fakeJobs{startOf: busy}
 	w := jobImporter(t, f)
-	f.startOf = &types.UserImportInProgressException{Message: aws.String("another one")}
-	for range 10 {
+	for range 5 {
 		end, err := w.job(t.Context(), &file{Rows: 10})
 		if end != nil || err != nil {
 			t.Fatal(end, err)
@@ -452,5 +462,76 @@ func TestWaitingForSomebodyElsesJob(t *testing.T) {
 	f.startOf = nil
 	if end, err := w.job(t.Context(), &file{Rows: 10}); end != nil || err != nil || f.jobs[0].Status != types.UserImportJobStatusTypePending {
 		t.Errorf("%+v, %v, the job is %s", end, err, f.jobs[0].Status)
+	}
+
+	f.jobs[0].Status = types.UserImportJobStatusTypeSucceeded
+	f.startOf = busy
+	w.next()
+	if end, took := w.pass(t, f, nil); *end != (jobEnd{None: true}) || took < longestQueue || took > longestQueue+time.Hour {
+		t.Errorf("%+v after %v", end, took)
+	}
+	if w.cursor.NoCSV != "" || !strings.Contains(w.noted(t, w.givenUpKey()), "6 h 0 min") {
+		t.Errorf("no CSV because %q; given up because %q", w.cursor.NoCSV, w.noted(t, w.givenUpKey()))
+	}
+	w.next()
+	if end, took := w.pass(t, f, nil); *end != (jobEnd{None: true}) || took != 0 {
+		t.Errorf("the next file: %+v after %v", end, took)
+	}
+	w.next()
+	f.startOf = nil
+	if end, err := w.job(t.Context(), &file{Rows: 10}); end != nil || err != nil || !w.cursor.Behind.IsZero() {
+		t.Errorf("the other job has ended: %+v, %v", end, err)
+	}
+}
+
+// TestJobNeedNotMove: nobody says how often Cognito counts what a job has done,
+// so that one which answers in between is no outage.
+func TestJobNeedNotMove(t *testing.T) {
+	f := new(fakeJobs)
+	w := jobImporter(t, f)
+	for poll := range 100 {
+		f.lookErr = nil
+		if poll%2 == 1 {
+			f.lookErr = outageError()
+		}
+		if end, err := w.job(t.Context(), &file{Rows: 10}); end != nil || err != nil {
+			t.Fatalf("poll %d: %+v, %v", poll, end, err)
+		}
+		f.now = f.now.Add(w.patience(10))
+	}
+}
+
+// TestImportToolAcrossRounds: what made CSV imports impossible in one round does
+// so in the next, though that begins without a cursor.
+func TestImportToolAcrossRounds(t *testing.T) {
+	f := new(fakeJobs)
+	w := jobImporter(t, f)
+	want := importTool{NoCSV: "import job 1 could not be stopped", Worked: true, Stuck: 2, Outage: outage(longestOutage), Behind: f.now}
+	for key, v := range map[string]any{w.planKey(): w.plan, w.roundKey(1): round{}, w.roundKey(2): round{Chunks: 1}} {
+		if err := w.put(t.Context(), key, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.put(t.Context(), w.importToolKey(), want); err != nil {
+		t.Fatal(err)
+	}
+	handle := func(round int, slice time.Duration) step.Run {
+		event := w.Event
+		event.Step, event.Run = "ImportUsers", step.Run{Round: round}
+		next, err := (&step.Runner{Step: w.ImportUsers, Objects: w.Objects, Slice: slice, Now: w.Now}).Handle(t.Context(), event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return next
+	}
+	var tool importTool
+	handle(1, time.Minute)
+	if err := w.Objects.Get(t.Context(), w.importToolKey(), &tool); err != nil || tool != want {
+		t.Errorf("kept %+v, %v", tool, err)
+	}
+	var cursor importCursor
+	next := handle(2, 0) // no time for more than to begin
+	if err := w.Objects.Get(t.Context(), next.Cursor, &cursor); err != nil || cursor.importTool != want {
+		t.Errorf("the next round begins with %+v, %v", cursor, err)
 	}
 }

@@ -14,6 +14,18 @@ import (
 	"cognito-backup/internal/step"
 )
 
+// importTool is what an import has seen of the CSV import tool. It outlives the
+// files and rounds of the import, so that the patience with it is not had anew
+// for each of them.
+type importTool struct {
+	NoCSV  string        // why no import jobs are made any more
+	Worked bool          // it has brought a job
+	PerRow time.Duration // how long a row took in the last one
+	Stuck  int           // jobs that hung
+	Outage outage
+	Behind time.Time // since when jobs of somebody else have kept ours from starting
+}
+
 // noImportTool says that the CSV import tool refuses, and will refuse again: a
 // missing permission, a limit, a setting of the pool, or an endpoint that does
 // not know the tool, in whatever form it says so. The users go by API then. What
@@ -22,6 +34,13 @@ import (
 func noImportTool(err error) bool {
 	return pool.Refused(err) || errors.Is(err, errNoJob) || isCode(err, "AccessDeniedException") ||
 		isCode(err, "LimitExceededException") // a pool has had its thousand jobs; the SDK would call it throttling
+}
+
+// refuses says that there will be no import job any more. An endpoint that has
+// brought one knows the tool: what then answers without naming an error, or a
+// job, is something before it that fails.
+func (t *importTool) refuses(err error) bool {
+	return noImportTool(err) && !(t.Worked && (pool.NamesNoError(err) || errors.Is(err, errNoJob)))
 }
 
 // ownEnd says that the error is none of the service that was called: this
@@ -59,6 +78,13 @@ func (o *outage) wait() time.Duration {
 	*o += outage(d)
 	return d
 }
+
+// longestQueue is for how long jobs of somebody else may keep ours from
+// starting: an account has one active job at a time, and whose they are can
+// hang, or begin anew all the time. A file as large as Cognito takes, half a
+// million users, is through by then; after it, being billed for users who are
+// created by API is better than users who are locked out.
+const longestQueue = 6 * time.Hour
 
 // longestStandstill is how long a running job may show no progress. AWS
 // documents how a job can end, and not how long it may take: a healthy one

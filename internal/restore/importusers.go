@@ -44,25 +44,19 @@ type ImportUsers struct {
 
 // importCursor is where ImportUsers left off.
 type importCursor struct {
-	File   int    // at work or next, from 1
-	Job    string // id of the file's import job, once known
-	Tries  int    // import jobs made for this file
-	Waits  int    // of them, that expired while somebody else's job ran
-	Waited bool   // somebody else's job kept this one from starting
-	NoCSV  string // why no import jobs are made any more
-	Polled int    // how often the job was asked for
-	// Begun is when the job was seen to run first, PerRow how long a row took in
-	// the job before.
-	Begun  time.Time
-	PerRow time.Duration
-	ByAPI  bool // whoever of the file goes by API has been created
+	File   int       // at work or next, from 1
+	Job    string    // id of the file's import job, once known
+	Tries  int       // import jobs made for this file
+	Waits  int       // of them, that expired while somebody else's job ran
+	Waited bool      // somebody else's job kept this one from starting
+	Begun  time.Time // when the job was seen to run first
+	ByAPI  bool      // whoever of the file goes by API has been created
 	// Active says that the job was started, or may have been.
 	Active   bool
 	Progress progress // of the job
 	Stopped  bool     // it hung and was stopped
-	Stuck    int      // jobs of this import that hung
-	Outage   outage   // of the import tool
-	GivenUp  bool     // the file's users go by API because of it
+	GivenUp  bool     // the file's users go by API because the tool was waited for long enough
+	importTool
 }
 
 // file is the durable assignment of chunks to one CSV file.
@@ -90,6 +84,9 @@ func (s *ImportUsers) Run(ctx context.Context, slice *step.Slice) (step.Run, err
 		return step.Run{}, err
 	} else if !resumed {
 		w.cursor.File = 1
+		if _, err := r.get(ctx, r.importToolKey(), &w.cursor.importTool); err != nil {
+			return step.Run{}, err
+		}
 	}
 	return w.work(ctx)
 }
@@ -121,7 +118,7 @@ func (w *importer) work(ctx context.Context) (step.Run, error) {
 			return step.Run{}, err
 		}
 		if f == nil {
-			return w.finished(), nil
+			return w.Next(), w.put(ctx, w.importToolKey(), w.cursor.importTool)
 		}
 		wait, err := w.workOn(ctx, f)
 		if err != nil {
@@ -135,8 +132,6 @@ func (w *importer) work(ctx context.Context) (step.Run, error) {
 	}
 	return w.SaveCursor(ctx, w.cursor)
 }
-
-func (w *importer) finished() step.Run { return w.Next() }
 
 // survey reads how many chunks the round has and which have been assigned.
 func (w *importer) survey(ctx context.Context) error {
@@ -313,7 +308,6 @@ func (w *importer) workOn(ctx context.Context, f *file) (time.Duration, error) {
 		w.cursor.ByAPI = true
 	}
 	if ended == nil {
-		w.cursor.Polled++
 		return w.patience(f.Rows), nil
 	}
 	if done, err := w.settle(ctx, f, ended); err != nil || !done {
@@ -330,7 +324,7 @@ func (w *importer) workOn(ctx context.Context, f *file) (time.Duration, error) {
 }
 
 func (w *importer) next() {
-	w.cursor = importCursor{File: w.cursor.File + 1, NoCSV: w.cursor.NoCSV, PerRow: w.cursor.PerRow, Stuck: w.cursor.Stuck, Outage: w.cursor.Outage}
+	w.cursor = importCursor{File: w.cursor.File + 1, importTool: w.cursor.importTool}
 }
 
 // createByAPI carries every chunk of the file as far as it goes without the

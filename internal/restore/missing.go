@@ -87,10 +87,10 @@ func (c *comparison) addFlags(add *Entry, person uint32, e *Entry) {
 	if p.has.is(created|earlier) && p.state == statusOf(pool.ForceChangePassword) {
 		add.Present.Password = c.census.rules.Recreate(&e.User).Permanent
 	}
-	if !e.User.Enabled && p.saw&sawEnabled != 0 {
+	if p.toDisable() {
 		add.Present.Disable = true
 	}
-	if f := c.census.noFlag[person]; p.saw&sawLinks == 0 && !f.hopeless() {
+	if p.saw&sawLinks == 0 && !c.census.linksFailed(person, (*updateFailure).hopeless) {
 		if add.Present.Links = Links(&e.User); len(add.Present.Links) > 0 && !c.census.rules.Target.generatedUsernames() {
 			add.Present.LinkTo = cmp.Or(c.at.Renamed[person], c.census.rules.signInName(&e.User))
 		}

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -81,13 +82,27 @@ func (v *verifier) restored(person uint32, p *person, e *Entry) verdict {
 
 // failed is the verdict on somebody who is not as in the restore point.
 func (v *verifier) failed(person uint32) verdict {
-	if f, known := v.census.noFlag[person]; known {
-		return verdict{Failed, f.Reason, f.what()}
+	if failures := v.census.noFlag[person]; len(failures) > 0 {
+		return together(failures)
 	}
 	if v.state != "" {
 		return verdict{Failed, ReasonNotReached, "flag or links"}
 	}
 	return verdict{Failed, ReasonDiffers, ""}
+}
+
+// together is the verdict on somebody of whom all of these failed. What another
+// import will not bring either stands first, because it is to be done by hand;
+// the others are named with their reasons.
+func together(failures []updateFailure) verdict {
+	first := max(0, slices.IndexFunc(failures, func(f updateFailure) bool { return f.hopeless() }))
+	details := []string{failures[first].what()}
+	for i := range failures {
+		if i != first {
+			details = append(details, fmt.Sprintf("%s (%s)", failures[i].what(), failures[i].Reason))
+		}
+	}
+	return verdict{Failed, failures[first].Reason, strings.Join(details, "; ")}
 }
 
 // membership says what became of one of the person's memberships.

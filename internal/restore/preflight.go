@@ -172,8 +172,8 @@ func (c *checker) check(ctx context.Context) (bool, error) {
 		if done, err := c.schema(ctx); err != nil || !done {
 			return false, err
 		}
-		c.providers()
 	}
+	c.providers()
 	c.subAttribute()
 	c.warnings()
 	if err := c.csv(ctx); err != nil {
@@ -315,7 +315,7 @@ func (c *checker) target(ctx context.Context) (bool, error) {
 			if err = fmt.Errorf("list identity providers of %s: %w", id, err); ownEnd(err) {
 				return false, err
 			}
-			c.unlisted = err // they decide about no more than a warning
+			c.unlisted, c.plan.Target.ProvidersUnknown = err, true // they decide about no more than a warning
 			return true, nil
 		}
 		for _, p := range page.Providers {
@@ -420,7 +420,6 @@ func (c *checker) providers() {
 	if c.unlisted != nil {
 		c.warn("Whether %s has the identity providers of the source could not be checked (%v): users of one that it lacks cannot sign in, and links to it cannot be restored, until it exists.",
 			c.plan.Target.ID, c.unlisted)
-		c.plan.Target.Providers = c.plan.Source.Providers // so that no failure of a link is laid on them
 		return
 	}
 	var missing []string
@@ -569,8 +568,8 @@ func (c *checker) elsewhere(ctx context.Context) error {
 		err = g.Wait()
 		for i, j := range found {
 			if j != nil {
-				c.warn("An import job of somebody else is active in %s (%s, %s imported so far), and an account has one at a time: ours starts when that has ended. Users who go by API are created meanwhile.",
-					aws.ToString(page.UserPools[i].Id), aws.ToString(j.JobId), plural(int(j.ImportedUsers), "user", "users"))
+				c.warn("An import job of somebody else is active in %s (%s, %s imported so far), and an account has one at a time: ours starts when that has ended. Users who go by API are created meanwhile, and after %s all do.",
+					aws.ToString(page.UserPools[i].Id), aws.ToString(j.JobId), plural(int(j.ImportedUsers), "user", "users"), roughly(longestQueue))
 			}
 		}
 		if err != nil {

@@ -350,7 +350,7 @@ func TestPreflightWarnings(t *testing.T) {
 		"SubAttribute custom:old of us-west-2_Target can be changed later, so that it proves nobody's identity to a later import.": func(w *preflightWorld) {
 			w.sub("36", "36", func(a *types.SchemaAttributeType) { a.Mutable = aws.Bool(true) })
 		},
-		"An import job of somebody else is active in us-west-2_Other (import-7, 41 users imported so far), and an account has one at a time: ours starts when that has ended. Users who go by API are created meanwhile.": func(w *preflightWorld) {
+		"An import job of somebody else is active in us-west-2_Other (import-7, 41 users imported so far), and an account has one at a time: ours starts when that has ended. Users who go by API are created meanwhile, and after 6 h 0 min all do.": func(w *preflightWorld) {
 			w.jobs["us-west-2_Other"] = types.UserImportJobType{JobId: aws.String("import-7"), Status: types.UserImportJobStatusTypeInProgress, ImportedUsers: 41}
 		},
 	} {

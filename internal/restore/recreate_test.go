@@ -204,6 +204,17 @@ func TestUnreadableIdentities(t *testing.T) {
 	if again, more := v.left(0, &e); more {
 		t.Errorf("another round for %+v", again)
 	}
+	if v.open(0) {
+		t.Error("the next import tries again what cannot be read")
+	}
+	// Whatever else fails is in the report beside it, and tried again.
+	c.failure(0, updateFailure{Sub: testSub, Kind: kindLink, Name: "Google", Reason: ReasonRefused, Detail: "NotAuthorizedException"})
+	if have := v.user(0, &e); have != (verdict{Failed, ReasonUnreadable, "link; link Google: NotAuthorizedException (" + ReasonRefused + ")"}) {
+		t.Errorf("%+v", have)
+	}
+	if _, more := v.left(0, &e); !more || !v.open(0) {
+		t.Error("the other link is not tried again")
+	}
 	there.Attributes["identities"] = e.User.Attributes["identities"]
 	if c.observe(&there); c.people[0].saw&sawLinks == 0 {
 		t.Error("who has the very same links, unreadable as they are, lacks none")

@@ -171,16 +171,8 @@ func newReporter(v *verifier) *reporter {
 // write makes the reports and stores them.
 func (w *reporter) write(ctx context.Context) error {
 	w.head()
-	for _, note := range []struct{ key, sentence string }{
-		{w.noCSVKey(), "No CSV import was possible any more (%s), so the users after that were created by API, and Cognito bills them as active this month. Mend it before the next import."},
-		{w.outageKey(), "The CSV import tool failed for more than five minutes (%s), so users whose turn it was were created by API, and Cognito bills them as active this month."},
-	} {
-		var reason string
-		if there, err := w.get(ctx, note.key, &reason); err != nil {
-			return err
-		} else if there {
-			w.Warnings = append(w.Warnings, fmt.Sprintf(note.sentence, reason))
-		}
+	if err := w.withoutCSV(ctx); err != nil {
+		return err
 	}
 	if err := w.people(ctx); err != nil {
 		return err
@@ -193,6 +185,22 @@ func (w *reporter) write(ctx context.Context) error {
 	}
 	w.tail()
 	return w.store(ctx)
+}
+
+// withoutCSV warns of users created by API because the import tool did not do.
+func (w *reporter) withoutCSV(ctx context.Context) error {
+	for _, note := range []struct{ key, sentence string }{
+		{w.noCSVKey(), "No CSV import was possible any more (%s), so the users after that were created by API, and Cognito bills them as active this month. Mend it before the next import."},
+		{w.givenUpKey(), "CSV imports were given up for some of the users (%s); they were created by API, and Cognito bills them as active this month."},
+	} {
+		var reason string
+		if there, err := w.get(ctx, note.key, &reason); err != nil {
+			return err
+		} else if there {
+			w.Warnings = append(w.Warnings, fmt.Sprintf(note.sentence, reason))
+		}
+	}
+	return nil
 }
 
 func (w *reporter) head() {

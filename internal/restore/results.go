@@ -162,10 +162,24 @@ func (c *census) failure(person uint32, f updateFailure) {
 			}
 		}
 	case kindDisabled:
-		c.noFlag[person] = f
+		c.noFlag[person] = append(c.noFlag[person], f)
 		c.people[person].has |= flagFailed
 	case kindLink:
-		c.noFlag[person] = f
+		c.noFlag[person] = append(c.noFlag[person], f)
 		c.people[person].has |= linkFailed
 	}
+}
+
+// linksFailed says that links of the person failed, and each of them so.
+func (c *census) linksFailed(person uint32, so func(*updateFailure) bool) bool {
+	failed := false
+	for i := range c.noFlag[person] {
+		if f := &c.noFlag[person][i]; f.Kind == kindLink {
+			if !so(f) {
+				return false
+			}
+			failed = true
+		}
+	}
+	return failed
 }

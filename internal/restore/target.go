@@ -25,6 +25,7 @@ type Settings struct {
 	Triggers           []string  // that run for users created by API
 	Schema             map[string]Attribute
 	Providers          []string // names of identity providers
+	ProvidersUnknown   bool     // they could not be listed, or not all of them
 }
 
 // Attribute is one attribute of a pool's schema.

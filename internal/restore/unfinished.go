@@ -72,6 +72,9 @@ const onlyCounts = "The import was too large for a report on every record at thi
 // tally reports on an import by counting what its results say.
 func (w *reporter) tally(ctx context.Context) error {
 	w.head()
+	if err := w.withoutCSV(ctx); err != nil {
+		return err
+	}
 	w.Warnings = append(w.Warnings, onlyCounts)
 	var asked round
 	if _, err := w.get(ctx, w.roundKey(1), &asked); err != nil {
@@ -122,12 +125,16 @@ func (w *reporter) tallyChunk(j *judged) {
 		}
 		present := user.Outcome == Restored || user.Outcome == Existing
 		missed := map[string]updateFailure{}
+		var flags []updateFailure
 		for _, f := range failures[e.User.Sub] {
 			if f.Kind == kindMembership {
 				missed[f.Name] = f
-			} else if present {
-				user = verdict{Failed, f.Reason, f.what()}
+			} else {
+				flags = append(flags, f)
 			}
+		}
+		if present && len(flags) > 0 {
+			user = together(flags)
 		}
 		w.Users.add(user.Outcome, 1)
 		w.note(user, "USER-"+e.User.Sub)

@@ -511,7 +511,7 @@ func (u *updater) carryOut(ctx context.Context, t task) (*updateFailure, error) 
 			reason = ReasonGroupMissing
 		case kindLink:
 			reason = ReasonNoProvider
-		case kindDisabled: // the call names nothing else that could be missing
+		case kindDisabled: // or the pool is gone, which every other call meets too
 			reason = ReasonUserMissing
 		}
 	case "AliasExistsException":
@@ -522,7 +522,7 @@ func (u *updater) carryOut(ctx context.Context, t task) (*updateFailure, error) 
 			if t.fixed {
 				reason = ReasonImmutable
 			}
-			if !slices.Contains(u.plan.Target.Providers, t.link.Provider) {
+			if known := !u.plan.Target.ProvidersUnknown; known && !slices.Contains(u.plan.Target.Providers, t.link.Provider) {
 				reason = ReasonNoProvider
 			}
 		}

@@ -126,6 +126,12 @@ func TestRefusedRecords(t *testing.T) {
 			}
 		})
 	}
+	for unknown, want := range map[bool]string{false: ReasonNoProvider, true: ReasonLinkTaken} {
+		u := &updater{UpdateUsers: &UpdateUsers{API: &refuser{err: answeredWith(400, &types.InvalidParameterException{})}}, plan: Plan{Target: Settings{ProvidersUnknown: unknown}}}
+		if failure, err := u.carryOut(t.Context(), link); err != nil || failure.Reason != want {
+			t.Errorf("a link, providers unknown %t: %+v, %v", unknown, failure, err)
+		}
+	}
 	t.Run("group", func(t *testing.T) {
 		c := &groupCreator{updater: &updater{UpdateUsers: &UpdateUsers{API: &refuser{err: answeredWith(400, odd(code))}}}}
 		if r, err := c.createOne(t.Context(), &pool.Group{Name: "staff"}); err != nil || r != (groupResult{Failed, ReasonRefused, code}) {

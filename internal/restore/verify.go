@@ -169,8 +169,10 @@ func (p *person) asBefore() bool {
 
 // toMend says that a disabled flag or a link is missing, which a restore adds.
 func (p *person) toMend() bool {
-	return !p.has.is(enabled) && p.saw&sawEnabled != 0 || p.saw&sawLinks == 0
+	return p.toDisable() || p.saw&sawLinks == 0
 }
+
+func (p *person) toDisable() bool { return !p.has.is(enabled) && p.saw&sawEnabled != 0 }
 
 // late says that what the listing shows of somebody is wrong and may be no
 // more than late: not what is known to have failed.
@@ -288,7 +290,7 @@ func (v *verifier) recordChunk(ctx context.Context, from uint32, c *chunk) error
 	for i := range c.Entries {
 		e, p := &c.Entries[i], &v.census.people[from+uint32(i)]
 		sub := v.census.unpack(p.sub)
-		open, owed := p.has.is(whole) && p.toMend(), v.owed(from+uint32(i))
+		open, owed := v.open(from+uint32(i)), v.owed(from+uint32(i))
 		known := (sub == e.NewSub || sub == e.User.Sub) && open == e.Open && slices.Equal(owed, e.Owed)
 		if known || p.proof == NoProof || p.saw&sawTwice != 0 || !p.has.is(requested) && !e.Open && len(e.Owed) == 0 {
 			continue
@@ -306,6 +308,16 @@ func (v *verifier) recordChunk(ctx context.Context, from uint32, c *chunk) error
 		})
 	}
 	return g.Wait()
+}
+
+// open says that somebody lacks a flag or a link that the next MISSING_ONLY
+// import is to try again. Links that cannot be read are none: no import will
+// know whether they are there, and this one's report tells whoever is to make
+// them by hand.
+func (v *verifier) open(person uint32) bool {
+	p := &v.census.people[person]
+	toldOf := v.census.linksFailed(person, func(f *updateFailure) bool { return f.Reason == ReasonUnreadable })
+	return p.has.is(whole) && (p.toDisable() || p.saw&sawLinks == 0 && !toldOf)
 }
 
 // owed names the groups that somebody was to be added to and is not in: the
