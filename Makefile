@@ -190,7 +190,7 @@ lint: setup ## gofmt, go vet, staticcheck, layer rules, links of the documentati
 	go tool depguard ./...
 	go test -run TestLinks ./test/docs
 
-# What bench measures; BENCH="-sizes 10000 -processes 10000" is a quick one,
+# What bench measures; BENCH="-only simulation,cost,functions -sizes 10000 -processes 10000" is a quick one,
 # -only simulation,rates,cost,functions measures parts again, and -cases with a
 # regular expression single ones. What it does not measure keeps its figures.
 BENCH ?=

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"cognito-backup/internal/step"
 	"cognito-backup/test/localaws"
 	"cognito-backup/test/localaws/cloudformation"
 	"cognito-backup/test/localaws/cognito"
@@ -176,10 +175,6 @@ func (r *runner) run(ctx context.Context, region, stack, workflow, label, input 
 		fmt.Fprintf(os.Stderr, "%s: %s %.1f MiB, %s\n", label, f.Function, float64(f.PeakRSS)/(1<<20), f.Duration.Round(time.Millisecond))
 	}
 	r.seen = len(all)
-	var run step.Run
-	if err := json.Unmarshal([]byte(done.Output), &run); err != nil {
-		return err
-	}
 	return r.tell(functions)
 }
 

@@ -3,8 +3,8 @@
 // of every function. Figures are kept in docs/benchmarks.json; those that are
 // measured again replace the ones before, and docs/benchmarks.md shows them all.
 //
-// Durations and rates come from simulations in virtual time (test/sim) and are
-// the same on every machine. Memory and cold starts are those of the real
+// Durations and rates come from simulations in virtual time (test/sim) and do not
+// depend on the machine. Memory and cold starts are those of the real
 // functions as processes on the testbed.
 package main
 
@@ -61,7 +61,7 @@ const membershipsUnasked = 3_000_000
 func parse(args []string) (*options, error) {
 	o := &options{}
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
-	sizes := set.String("sizes", "10000,100000,1000000", "users of the pools to simulate")
+	sizes := set.String("sizes", "", "users of the pools to simulate, for cost, too; those of the page if it is not given")
 	processes := set.String("processes", "10000,100000", "users of the pools to run the real functions on; 1000000 takes hours")
 	only := set.String("only", "", "parts to measure, of "+strings.Join(names(), ", ")+"; the others keep their figures")
 	cases := set.String("cases", "", "regular expression: measure only what has a row whose columns what and case, with a comma between, match it")

@@ -15,17 +15,18 @@ import (
 type part struct {
 	name    string
 	sizes   []int                // of the pools that the page is to show
-	asked   func(*options) []int // of those to measure; nil: sizes
+	asked   func(*options) []int // of those to measure, none: sizes; nil: always sizes
 	cells   func(sizes []int) []cell
 	measure func(context.Context, *bench, []cell) error
 }
 
 func parts() []part {
 	sizes := []int{10_000, 100_000, 1_000_000}
+	simulated := func(o *options) []int { return o.sizes }
 	return []part{
-		{"simulation", sizes, func(o *options) []int { return o.sizes }, simulationCells, simulate},
+		{"simulation", sizes, simulated, simulationCells, simulate},
 		{"rates", nil, nil, rateCells, simulate},
-		{"cost", []int{10_000, 100_000, 500_000, 1_000_000}, nil, costCells, simulate},
+		{"cost", []int{10_000, 100_000, 500_000, 1_000_000}, simulated, costCells, simulate},
 		{"functions", sizes, func(o *options) []int { return o.processes }, functionCells, functions},
 	}
 }
@@ -61,7 +62,7 @@ func ratio(measured, bound float64) *float64 { return new(measured / bound) }
 // chosen are the cells that the options ask for.
 func (p *part) chosen(o *options) []cell {
 	sizes := p.sizes
-	if p.asked != nil {
+	if p.asked != nil && len(p.asked(o)) > 0 {
 		sizes = p.asked(o)
 	}
 	var all []cell
@@ -159,7 +160,7 @@ func (p *part) command(cells []cell, missing []planned) string {
 		memberships = max(memberships, c.simulation.Memberships())
 	}
 	switch p.name {
-	case "simulation":
+	case "simulation", "cost":
 		args = append(args, "-sizes", strings.Join(sizes, ","))
 	case "functions":
 		args = append(args, "-processes", strings.Join(sizes, ","))

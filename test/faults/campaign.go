@@ -91,7 +91,8 @@ func (c *campaign) carryOut(ctx context.Context, out io.Writer) *result {
 		})
 	}
 	_ = g.Wait() // the runs' failures are in the result
-	if total.Runs >= worthKeeping {
+	total.Failures = append(total.Failures, total.impossible()...)
+	if total.Runs >= worthKeeping && c.with == "" {
 		total.Failures = append(total.Failures, total.idle()...)
 	}
 	return total
@@ -118,18 +119,27 @@ func (c *campaign) cutShort(r *result) error {
 	return fmt.Errorf("%d of %d runs were carried out; %s", r.Runs, c.runs, next)
 }
 
-// idle names the troubles that were drawn and have never struck, and those that
-// could not strike and have.
+// idle names the troubles that have never struck, though they can.
 func (r *result) idle() []string {
+	all := []string{replicaLags, replicaHalts, replicaStopped}
+	for i := range troubles {
+		if t := &troubles[i]; t.harmless == "" {
+			all = append(all, t.name)
+		}
+	}
+	all = slices.DeleteFunc(all, func(name string) bool { return r.Injected[name] > 0 })
+	for i, name := range all {
+		all[i] = fmt.Sprintf("%s: drawn for %d runs, and has never struck", name, r.Troubled[name])
+	}
+	return all
+}
+
+// impossible names the troubles that could not strike and have.
+func (r *result) impossible() []string {
 	var failures []string
-	for _, name := range slices.Sorted(maps.Keys(r.Troubled)) {
-		i := slices.IndexFunc(troubles, func(t trouble) bool { return t.name == name })
-		harmless := i >= 0 && troubles[i].harmless != ""
-		switch n := r.Injected[name]; {
-		case n == 0 && !harmless:
-			failures = append(failures, fmt.Sprintf("%s: drawn for %d runs, and has never struck", name, r.Troubled[name]))
-		case n > 0 && harmless:
-			failures = append(failures, fmt.Sprintf("%s: has struck %d times, though %s", name, n, troubles[i].harmless))
+	for i := range troubles {
+		if t := &troubles[i]; t.harmless != "" && r.Injected[t.name] > 0 {
+			failures = append(failures, fmt.Sprintf("%s: has struck %d times, though %s", t.name, r.Injected[t.name], t.harmless))
 		}
 	}
 	return failures

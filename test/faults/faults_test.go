@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -41,17 +42,22 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// TestIdleTroubles finds those that were drawn and did nothing.
+// TestIdleTroubles finds those that did nothing, drawn or not, and those that
+// struck where they cannot.
 func TestIdleTroubles(t *testing.T) {
 	r := newResult()
-	r.Troubled = map[string]int{"calls delayed": 3, "sns: throttle": 2, replicaLags: 1, "stale reads of the table": 4}
-	r.Injected = map[string]int{"calls delayed": 7, replicaLags: 1}
-	if idle := r.idle(); len(idle) != 1 || !strings.Contains(idle[0], "sns: throttle") {
+	for i := range troubles {
+		r.Injected[troubles[i].name] = 1
+	}
+	delete(r.Injected, "sns: throttle")
+	r.Injected[replicaLags], r.Injected[replicaStopped] = 1, 1
+	idle := r.idle()
+	slices.Sort(idle)
+	if len(idle) != 2 || !strings.Contains(idle[0], replicaHalts) || !strings.Contains(idle[1], "sns: throttle") {
 		t.Errorf("idle: %q", idle)
 	}
-	r.Injected = map[string]int{"calls delayed": 7, "sns: throttle": 1, "stale reads of the table": 2}
-	if idle := r.idle(); len(idle) != 2 || !strings.Contains(idle[0], replicaLags) || !strings.Contains(idle[1], "has struck 2 times") {
-		t.Errorf("idle: %q", idle)
+	if all := r.impossible(); len(all) != 2 || !strings.Contains(all[0], "stale reads of the table: has struck 1 times") {
+		t.Errorf("impossible: %q", all)
 	}
 	for i := range troubles {
 		for j := range i {

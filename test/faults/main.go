@@ -5,8 +5,8 @@
 // again after each export and import that comes later; so is the restored pool,
 // and what the report says of each record. Every kind of fault that the testbed
 // knows occurs, alone and together with others, and each one counts what it has
-// done: in a campaign of some size one that was drawn and never struck is a
-// failure.
+// done: in a campaign of some size one that has never struck is a failure. What
+// takes hours, such as an import job that hangs, is left to test/e2e.
 //
 // A workflow may fail under faults that outlast its retries; somebody must then
 // be told, and it is started again, as a person would. What it must never do is

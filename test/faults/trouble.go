@@ -57,7 +57,7 @@ var troubles = slices.Concat(
 	}),
 	gateway("s3", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1}),
 	within(usesQueues, gateway("sqs", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1})),
-	stillHeld(gateway("states", map[faults.Kind]float64{faults.Throttle: .3, faults.ServerError: .3})),
+	stillHeld(gateway("states", map[faults.Kind]float64{faults.Throttle: .3, faults.ServerError: .3, faults.DropBefore: .2, faults.DropAfter: .2})),
 	stillHeld([]trouble{
 		{name: "executions lag", begin: func(r *run, n *rand.Rand) {
 			for _, region := range r.bed.Regions() {
@@ -184,6 +184,7 @@ var troubles = slices.Concat(
 		{name: "quotas in force", begin: func(r *run, _ *rand.Rand) {
 			r.settings(func(v *cognito.Values) { // far below what the functions ask for
 				v.Quotas["UserList"], v.Quotas["UserUpdate"], v.Quotas["UserCreation"] = 30, 60, 50
+				v.PoolOperationQuota, v.UserQuota = 5, 10
 			})
 		}, injected: inEachRegion(func(bed *localaws.Bed, region string) int {
 			throttled := 0

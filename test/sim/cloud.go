@@ -188,8 +188,12 @@ func (c *Cloud) Users(limits *pool.Limits) *Client {
 	return client
 }
 
+// queueAttributes are those of the templates. There is no dead-letter queue:
+// nothing here is received in vain.
+var queueAttributes = map[string]string{"VisibilityTimeout": "960", "MessageRetentionPeriod": "1209600"}
+
 func (c *Cloud) queue(name string) (*restore.Queue, error) {
-	if _, err := c.queues.Create(name, map[string]string{"VisibilityTimeout": "960"}); err != nil {
+	if _, err := c.queues.Create(name, queueAttributes); err != nil {
 		return nil, err
 	}
 	return &restore.Queue{API: sqs.NewFromConfig(c.config()), URL: localsqs.URL(endpoint, name)}, nil

@@ -44,7 +44,6 @@ type Outcome struct {
 	Restore      *Execution    `json:",omitempty"`
 	RestoreFloor time.Duration `json:",omitempty"`
 	RestoreUsage Usage
-	Verified     bool
 	Throttled    int             // calls that the functions made
 	Calls        map[string]int  // that Cognito carried out, by operation
 	Spans        map[string]Span // when calls that Cognito carried out reached it, by operation
@@ -161,7 +160,6 @@ func (c Case) restore(cloud *Cloud, definitions Definitions, d Deployment, o *Ou
 	if err := json.Unmarshal(cloud.Bucket.Bytes("reports/import/report.json"), &report); err != nil {
 		return fmt.Errorf("the import's report: %w", err)
 	}
-	o.Verified = report.Verified
 	if !report.Verified || report.Users.Restored != int64(c.Users) || report.Memberships.Restored != int64(c.Memberships()) {
 		return fmt.Errorf("not everything came back: users %+v, memberships %+v, problems %+v", report.Users, report.Memberships, report.Problems)
 	}

@@ -119,10 +119,18 @@ func TestAsInTheTemplates(t *testing.T) {
 		t.Errorf("slices last %s s there, %s here", seconds, slice)
 	}
 	for id, r := range stack.Template.Resources {
+		p := cloudformation.Properties(r.Properties)
+		if r.Type == "AWS::SQS::Queue" {
+			for name, value := range queueAttributes {
+				if p.String(name) != value {
+					t.Errorf("%s of %s is %s there, %s here", name, id, p.String(name), value)
+				}
+			}
+		}
 		if r.Type != "AWS::Lambda::Function" {
 			continue
 		}
-		if p := cloudformation.Properties(r.Properties); p.Has("Environment", "Variables", "SLICE_SECONDS") && p.String("Timeout") != fmt.Sprint(functionTimeout.Seconds()) {
+		if p.Has("Environment", "Variables", "SLICE_SECONDS") && p.String("Timeout") != fmt.Sprint(functionTimeout.Seconds()) {
 			t.Errorf("the time-out of %s is %s s there, %s here", id, p.String("Timeout"), functionTimeout)
 		}
 	}
