@@ -21,7 +21,7 @@ import (
 //	missing-groups.json                  names of the groups that a MISSING_ONLY import creates
 //	no-csv.json                          why no CSV import was made any more
 //	given-up.json                        why CSV imports were given up for some users
-//	import-tool.json                     what was seen of the CSV import tool, for the next round
+//	cursor/import-tool.json              what was seen of the CSV import tool, for the next round
 //	round-<round>.json                   how many chunks the round has: written last
 //	files/<round>/<n>.json               which chunks a CSV file holds: the durable assignment
 //	files/<round>/<n>.done               the file's chunks have results
@@ -66,7 +66,7 @@ func (r run) missingGroupsKey() string    { return r.Prefix() + "missing-groups.
 func (r run) phaseKey(step string) string { return r.Prefix() + "phases/" + step + ".json" }
 func (r run) noCSVKey() string            { return r.Prefix() + "no-csv.json" }
 func (r run) givenUpKey() string          { return r.Prefix() + "given-up.json" }
-func (r run) importToolKey() string       { return r.Prefix() + "import-tool.json" }
+func (r run) importToolKey() string       { return r.Prefix() + "cursor/import-tool.json" }
 func (r run) groupResultsKey() string     { return r.Prefix() + "results/groups.json" }
 func (r run) summaryKey() string          { return r.Prefix() + "summary.json" }
 func (r run) reportsPrefix() string       { return "reports/" + r.ExecutionName() + "/" }
