@@ -97,6 +97,19 @@ func TestInvoke(t *testing.T) {
 	}
 }
 
+// TestEventWhileFreezing: a process that asked for its event before it was there,
+// as on a machine with much to do, is not stopped with it.
+func TestEventWhileFreezing(t *testing.T) {
+	f := &function{processes: map[*process]bool{}}
+	p := &process{f: f, work: make(chan *invocation, 1), exited: make(chan struct{})}
+	if !p.accept(&invocation{id: "1", start: time.Now()}, false) {
+		t.Fatal("the event was not taken")
+	}
+	if p.freeze() || len(f.idle) > 0 {
+		t.Error("stopped with an event")
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	t.Setenv("LEAKED", "from the testbed")
 	t.Setenv("GOMEMLIMIT", "1GiB")

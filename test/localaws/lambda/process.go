@@ -150,20 +150,18 @@ func (p *process) runtimeAPI() http.Handler {
 }
 
 func (p *process) next(w http.ResponseWriter, r *http.Request) {
+	frozen := p.freeze()
+	p.tell()
 	var inv *invocation
 	select {
-	case inv = <-p.work: // the event for which the process was started
+	case inv = <-p.work:
+	case <-p.exited:
+		return
+	}
+	if !frozen { // the event for which the process was started
 		p.mu.Lock()
 		p.init = time.Since(p.started)
 		p.mu.Unlock()
-	default:
-		p.freeze()
-		p.tell()
-		select {
-		case inv = <-p.work:
-		case <-p.exited:
-			return
-		}
 	}
 	resetPeak(p.cmd.Process.Pid)
 	p.mu.Lock()
@@ -181,17 +179,19 @@ func (p *process) next(w http.ResponseWriter, r *http.Request) {
 }
 
 // freeze stops the process, which waits for its next event, and offers it for
-// reuse.
-func (p *process) freeze() {
+// reuse, unless it has that event already: one that is just started may ask for
+// it before it is there, and gets it while it waits here for whoever starts it.
+func (p *process) freeze() bool {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.dead {
-		return
+	if p.dead || p.current != nil {
+		return false
 	}
 	p.signal(syscall.SIGSTOP)
 	p.f.idle = append(p.f.idle, p)
+	return true
 }
 
 // watch enforces Timeout and MemorySize on one invocation.
