@@ -57,7 +57,7 @@ var troubles = slices.Concat(
 	}),
 	gateway("s3", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1}),
 	within(usesQueues, gateway("sqs", map[faults.Kind]float64{faults.Throttle: .2, faults.ServerError: .2, faults.DropBefore: .1, faults.DropAfter: .1})),
-	stillHeld(gateway("states", map[faults.Kind]float64{faults.Throttle: .3, faults.ServerError: .3, faults.DropBefore: .2, faults.DropAfter: .2})),
+	stillHeld(gateway("states", map[faults.Kind]float64{faults.Throttle: .3, faults.ServerError: .3, faults.DropBefore: .3, faults.DropAfter: .3})),
 	stillHeld([]trouble{
 		{name: "executions lag", begin: func(r *run, n *rand.Rand) {
 			for _, region := range r.bed.Regions() {
