@@ -97,12 +97,10 @@ type progress struct {
 	Since time.Time
 }
 
-// see notes how far the job is and says whether it has moved.
-func (p *progress) see(j *types.UserImportJobType, now time.Time) bool {
+// see notes how far the job is.
+func (p *progress) see(j *types.UserImportJobType, now time.Time) {
 	state := fmt.Sprintf("%s %s %d %d %d", aws.ToString(j.JobId), j.Status, j.ImportedUsers, j.SkippedUsers, j.FailedUsers)
-	if state == p.State {
-		return false
+	if state != p.State {
+		p.State, p.Since = state, now
 	}
-	p.State, p.Since = state, now
-	return true
 }
