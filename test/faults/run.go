@@ -30,7 +30,7 @@ const (
 	prefix   = "CognitoBackup"
 	table    = prefix + "-BackupTable"
 	faster   = 20               // waits, import jobs and schedules
-	patience = 10 * time.Minute // for one execution
+	patience = 30 * time.Minute // for one execution; minutes are needed where many faults strike at once
 	attempts = 4                // of a workflow, the last without troubles
 )
 

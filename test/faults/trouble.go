@@ -371,22 +371,24 @@ func (r *run) kill(name, function string, calls int) {
 }
 
 // stopJob stops the next import job into the target, as somebody at the
-// console might, once it has handled some users.
+// console might, once it has handled some users. It lists jobs only while one
+// that was started may be at work, because the quotas, and the troubles of
+// listings and what they count, are of everybody's calls.
 func (r *run) stopJob(name string, users int) {
 	ctx := r.calm // ends with the trouble
+	service := r.bed.Cognito(r.secondary)
 	api := idp.NewFromConfig(r.bed.Config(r.secondary))
+	started := func() int { return service.Counts()["StartUserImportJob"].Succeeded }
 	r.background.Go(func() error {
-		for ctx.Err() == nil {
-			out, err := api.ListUserImportJobs(ctx, &idp.ListUserImportJobsInput{UserPoolId: &r.target, MaxResults: aws.Int32(10)})
-			if err == nil {
-				for _, j := range out.UserImportJobs {
-					if j.Status != types.UserImportJobStatusTypeInProgress || j.ImportedUsers < int64(users) {
-						continue
-					}
-					if _, err := api.StopUserImportJob(ctx, &idp.StopUserImportJobInput{UserPoolId: &r.target, JobId: j.JobId}); err == nil {
-						r.count(name, 1)
-						return nil
-					}
+		for over := 0; ctx.Err() == nil; {
+			if begun := started(); begun > over {
+				stopped, open, err := r.stopOne(ctx, api, users)
+				if stopped {
+					r.count(name, 1)
+					return nil
+				}
+				if err == nil && !open {
+					over = begun
 				}
 			}
 			select {
@@ -396,6 +398,30 @@ func (r *run) stopJob(name string, users int) {
 		}
 		return nil
 	})
+}
+
+// stopOne stops a job of the target that has handled so many users, and says
+// whether one may still do so.
+func (r *run) stopOne(ctx context.Context, api *idp.Client, users int) (stopped, open bool, err error) {
+	out, err := api.ListUserImportJobs(ctx, &idp.ListUserImportJobsInput{UserPoolId: &r.target, MaxResults: aws.Int32(10)})
+	if err != nil {
+		return false, false, err
+	}
+	for _, j := range out.UserImportJobs {
+		switch j.Status {
+		case types.UserImportJobStatusTypePending:
+			open = true
+		case types.UserImportJobStatusTypeInProgress:
+			open = true
+			if j.ImportedUsers < int64(users) {
+				continue
+			}
+			if _, err := api.StopUserImportJob(ctx, &idp.StopUserImportJobInput{UserPoolId: &r.target, JobId: j.JobId}); err == nil {
+				return true, true, nil
+			}
+		}
+	}
+	return false, open, nil
 }
 
 // jobElsewhere is othersJob in a pool that nothing else is about; the counter
