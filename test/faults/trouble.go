@@ -382,12 +382,12 @@ func (r *run) stopJob(name string, users int) {
 	r.background.Go(func() error {
 		for over := 0; ctx.Err() == nil; {
 			if begun := started(); begun > over {
-				stopped, open, err := r.stopOne(ctx, api, users)
+				stopped, atWork := r.stopOne(ctx, api, users)
 				if stopped {
 					r.count(name, 1)
 					return nil
 				}
-				if err == nil && !open {
+				if !atWork {
 					over = begun
 				}
 			}
@@ -400,28 +400,26 @@ func (r *run) stopJob(name string, users int) {
 	})
 }
 
-// stopOne stops a job of the target that has handled so many users, and says
-// whether one may still do so.
-func (r *run) stopOne(ctx context.Context, api *idp.Client, users int) (stopped, open bool, err error) {
+// stopOne stops a job of the target that has handled so many users. Otherwise
+// it says whether one may be at work.
+func (r *run) stopOne(ctx context.Context, api *idp.Client, users int) (stopped, atWork bool) {
 	out, err := api.ListUserImportJobs(ctx, &idp.ListUserImportJobsInput{UserPoolId: &r.target, MaxResults: aws.Int32(10)})
 	if err != nil {
-		return false, false, err
+		return false, true
 	}
 	for _, j := range out.UserImportJobs {
 		switch j.Status {
-		case types.UserImportJobStatusTypePending:
-			open = true
 		case types.UserImportJobStatusTypeInProgress:
-			open = true
-			if j.ImportedUsers < int64(users) {
-				continue
+			if j.ImportedUsers >= int64(users) {
+				_, err := api.StopUserImportJob(ctx, &idp.StopUserImportJobInput{UserPoolId: &r.target, JobId: j.JobId})
+				return err == nil, true
 			}
-			if _, err := api.StopUserImportJob(ctx, &idp.StopUserImportJobInput{UserPoolId: &r.target, JobId: j.JobId}); err == nil {
-				return true, true, nil
-			}
+			atWork = true
+		case types.UserImportJobStatusTypePending:
+			atWork = true
 		}
 	}
-	return false, open, nil
+	return false, atWork
 }
 
 // jobElsewhere is othersJob in a pool that nothing else is about; the counter
