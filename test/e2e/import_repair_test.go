@@ -170,20 +170,26 @@ func TestExportDuringImport(t *testing.T) {
 	}
 	change(0)
 	// The first export begins while the import reads the table, the second while
-	// it creates users; the import job ends after both.
-	rate(0.01)
+	// it creates users: it has none left to create only when its import job has
+	// run, which cannot start before that of somebody else has been stopped.
+	busy := b.target()
+	rate(0.0001)
+	job := b.importJob(busy, 1)
+	rate(1000)
 	b.Faults().Add(faults.Rule{Kind: faults.Delay, Service: "dynamodb", Operation: "Scan", Function: "*scan-table", Count: 1, Delay: 4 * time.Second})
 	arn := b.begin(b.there, "ImportWorkflow", input(target, nil))
 	b.reaches(arn, "ScanTable")
 	began := time.Now()
 	b.asOf(b.primary, b.export("{}"))
 	change(1)
-	b.asOf(b.primary, b.export("{}"))
 	b.reaches(arn, "ImportUsers")
+	b.asOf(b.primary, b.export("{}"))
 	if b.left(arn, "RestoreUsers") != (time.Time{}) {
 		t.Error("the import had created its users before the exports ended")
 	}
-	rate(1000)
+	if _, err := b.cognito(b.there).StopUserImportJob(t.Context(), &idp.StopUserImportJobInput{UserPoolId: &busy, JobId: &job}); err != nil {
+		t.Fatal(err)
+	}
 	e := b.await(b.there, arn)
 	if e.Status != types.ExecutionStatusSucceeded {
 		b.fail(e)
@@ -210,7 +216,7 @@ func TestImportJobsOfOthers(t *testing.T) {
 				busy = target
 			}
 			rate(0.25) // the other job: 40 users in 8 s
-			ended := b.importJob(busy, 40, own)
+			job := b.importJob(busy, 40)
 			arn := b.begin(b.there, "ImportWorkflow", input(target, map[string]any{"Mode": "MISSING_ONLY"}))
 			time.Sleep(2 * time.Second)
 			rate(1000)
@@ -218,7 +224,11 @@ func TestImportJobsOfOthers(t *testing.T) {
 			if e.Status != types.ExecutionStatusSucceeded {
 				b.fail(e)
 			}
-			if at := ended(); at.IsZero() || e.StopDate.Before(at) {
+			theirs, err := b.cognito(b.there).DescribeUserImportJob(t.Context(), &idp.DescribeUserImportJobInput{UserPoolId: &busy, JobId: &job})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at := aws.ToTime(theirs.UserImportJob.CompletionDate); at.IsZero() || e.StopDate.Before(at) {
 				t.Errorf("the import ended at %v, the other job at %v", e.StopDate, at)
 			}
 			r := b.results(target, e)
@@ -238,9 +248,8 @@ func TestImportJobsOfOthers(t *testing.T) {
 	}
 }
 
-// importJob starts somebody else's import job and returns a function that says
-// when it ended.
-func (b *importBed) importJob(pool string, users int, _ bool) func() time.Time {
+// importJob starts somebody else's import job and returns its ID.
+func (b *importBed) importJob(pool string, users int) string {
 	b.t.Helper()
 	api := b.cognito(b.there)
 	ctx := b.t.Context()
@@ -277,13 +286,7 @@ func (b *importBed) importJob(pool string, users int, _ bool) func() time.Time {
 	if _, err := api.StartUserImportJob(ctx, &idp.StartUserImportJobInput{UserPoolId: &pool, JobId: id}); err != nil {
 		b.t.Fatal(err)
 	}
-	return func() time.Time {
-		out, err := api.DescribeUserImportJob(ctx, &idp.DescribeUserImportJobInput{UserPoolId: &pool, JobId: id})
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		return aws.ToTime(out.UserImportJob.CompletionDate)
-	}
+	return *id
 }
 
 // TestImportOutlivesItsTasks: tasks of every step time out while their
