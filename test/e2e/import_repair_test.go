@@ -20,21 +20,28 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 )
 
+// until waits for something to be so.
+func (b *importBed) until(what string, so func() bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience); !so(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("in %v it has not come to pass that %s", patience, what)
+		}
+	}
+}
+
 // reaches waits until an execution has entered a state.
 func (b *importBed) reaches(arn, state string) {
 	b.t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	b.until(arn+" comes to "+state, func() bool {
 		out, err := b.states(b.there).GetExecutionHistory(b.t.Context(), &sfn.GetExecutionHistoryInput{ExecutionArn: &arn, MaxResults: 1000, ReverseOrder: true})
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		for _, event := range out.Events {
-			if event.StateEnteredEventDetails != nil && *event.StateEnteredEventDetails.Name == state {
-				return
-			}
-		}
-	}
-	b.t.Fatalf("%s has not come to %s", arn, state)
+		return slices.ContainsFunc(out.Events, func(event types.HistoryEvent) bool {
+			return event.StateEnteredEventDetails != nil && *event.StateEnteredEventDetails.Name == state
+		})
+	})
 }
 
 // slowImport lets the first call of each step of an import take so long that the
@@ -187,9 +194,7 @@ func TestExportDuringImport(t *testing.T) {
 	if b.left(arn, "RestoreUsers") != (time.Time{}) {
 		t.Error("the import had created its users before the exports ended")
 	}
-	if _, err := b.cognito(b.there).StopUserImportJob(t.Context(), &idp.StopUserImportJobInput{UserPoolId: &busy, JobId: &job}); err != nil {
-		t.Fatal(err)
-	}
+	b.stopJob(busy, job)
 	e := b.await(b.there, arn)
 	if e.Status != types.ExecutionStatusSucceeded {
 		b.fail(e)
@@ -215,11 +220,16 @@ func TestImportJobsOfOthers(t *testing.T) {
 			if own {
 				busy = target
 			}
-			rate(0.25) // the other job: 40 users in 8 s
+			rate(0.0001)
 			job := b.importJob(busy, 40)
-			arn := b.begin(b.there, "ImportWorkflow", input(target, map[string]any{"Mode": "MISSING_ONLY"}))
-			time.Sleep(2 * time.Second)
 			rate(1000)
+			settings := b.Cognito(b.there).Settings()
+			looked, refused := b.calls("ListUserImportJobs"), settings.Injected().BusyStarts
+			arn := b.begin(b.there, "ImportWorkflow", input(target, map[string]any{"Mode": "MISSING_ONLY"}))
+			b.until("the import meets the other job", func() bool {
+				return own && b.calls("ListUserImportJobs") > looked || settings.Injected().BusyStarts > refused
+			})
+			b.stopJob(busy, job)
 			e := b.await(b.there, arn)
 			if e.Status != types.ExecutionStatusSucceeded {
 				b.fail(e)
@@ -289,6 +299,14 @@ func (b *importBed) importJob(pool string, users int) string {
 	return *id
 }
 
+// stopJob stops an import job by hand.
+func (b *importBed) stopJob(pool, id string) {
+	b.t.Helper()
+	if _, err := b.cognito(b.there).StopUserImportJob(b.t.Context(), &idp.StopUserImportJobInput{UserPoolId: &pool, JobId: &id}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // TestImportOutlivesItsTasks: tasks of every step time out while their
 // functions work on, and the retries run beside them.
 func TestImportOutlivesItsTasks(t *testing.T) {
@@ -328,21 +346,21 @@ func TestImportOutlivesItsTasks(t *testing.T) {
 func TestJobStoppedByHand(t *testing.T) {
 	t.Parallel()
 	b := exported(t, seed.Pool(seed.Options{Users: 120, Groups: 5, Seed: 59}))
-	b.Cognito(b.there).Settings().Update(func(v *cognito.Values) { v.ImportRate = 1 }) // 20 a second here
+	b.Cognito(b.there).Settings().Update(func(v *cognito.Values) { v.ImportRate = 0.1 }) // two a second here
 	pool := b.target()
 	arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
-	for b.calls("StartUserImportJob") == 0 {
-		time.Sleep(5 * time.Millisecond)
-	}
-	time.Sleep(time.Second)
-	api := b.cognito(b.there)
-	jobs, err := api.ListUserImportJobs(t.Context(), &idp.ListUserImportJobsInput{UserPoolId: &pool, MaxResults: aws.Int32(10)})
-	if err != nil || len(jobs.UserImportJobs) != 1 {
-		t.Fatalf("%v, %+v", err, jobs)
-	}
-	if _, err := api.StopUserImportJob(t.Context(), &idp.StopUserImportJobInput{UserPoolId: &pool, JobId: jobs.UserImportJobs[0].JobId}); err != nil {
-		t.Fatal(err)
-	}
+	var job idptypes.UserImportJobType
+	b.until("the job has imported somebody", func() bool {
+		jobs, err := b.cognito(b.there).ListUserImportJobs(t.Context(), &idp.ListUserImportJobsInput{UserPoolId: &pool, MaxResults: aws.Int32(10)})
+		if err != nil || len(jobs.UserImportJobs) > 1 {
+			t.Fatalf("%v, %+v", err, jobs)
+		}
+		if len(jobs.UserImportJobs) == 1 {
+			job = jobs.UserImportJobs[0]
+		}
+		return job.ImportedUsers > 0
+	})
+	b.stopJob(pool, *job.JobId)
 	e := b.await(b.there, arn)
 	if e.Status != types.ExecutionStatusSucceeded {
 		b.fail(e)
@@ -372,12 +390,10 @@ func TestJobThatHangs(t *testing.T) {
 			arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
 			api, bucket := b.s3()
 			objects := &step.Objects{API: api, Bucket: bucket}
-			for deadline := time.Now().Add(patience); b.calls("StopUserImportJob") == 0; time.Sleep(5 * time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("the job was not stopped")
-				}
+			b.until("the job is stopped", func() bool {
 				b.age(objects, arn, 7*time.Hour)
-			}
+				return b.calls("StopUserImportJob") > 0
+			})
 			e := b.await(b.there, arn)
 			if e.Status != types.ExecutionStatusSucceeded {
 				b.fail(e)

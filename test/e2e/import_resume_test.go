@@ -28,11 +28,7 @@ func (b *importBed) stopAfter(pool, operation string, calls int) execution {
 	b.t.Helper()
 	before := b.calls(operation)
 	arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
-	for deadline := time.Now().Add(patience); b.calls(operation) < before+calls; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			b.t.Fatalf("the import has not made %d calls of %s", calls, operation)
-		}
-	}
+	b.until(fmt.Sprintf("the import makes %d calls of %s", calls, operation), func() bool { return b.calls(operation) >= before+calls })
 	if _, err := b.states(b.there).StopExecution(b.t.Context(), &sfn.StopExecutionInput{ExecutionArn: &arn}); err != nil {
 		b.t.Fatal(err)
 	}
@@ -173,9 +169,7 @@ func TestRaceForAName(t *testing.T) {
 				t.Fatalf("the seed has nobody to be robbed: %v", taken)
 			}
 			arn := b.begin(b.there, "ImportWorkflow", input(pool, nil))
-			for b.calls("GetCSVHeader") == 0 { // the pool has been found empty
-				time.Sleep(time.Millisecond)
-			}
+			b.until("the pool is found empty", func() bool { return b.calls("GetCSVHeader") > 0 })
 			var squatters, records []string
 			for n, victim := range victims {
 				username, email := test.take(victim, n)
