@@ -22,7 +22,7 @@ import (
 func complete() *table {
 	t := &table{}
 	for _, p := range plan(t, nil) {
-		p.row.Measured, p.row.Commit = "1", "0000001"
+		p.row.Measured, p.row.Commit = "1 MiB", "0000001"
 		t.rows = append(t.rows, p.row)
 	}
 	return t
@@ -110,7 +110,7 @@ func TestPut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, r := range kept.rows {
-		if r.key() != rows[i].key() || r.Commit != fmt.Sprintf("%07d", i) || !strings.Contains(string(page), r.Case+" | 1 |") {
+		if r.key() != rows[i].key() || r.Commit != fmt.Sprintf("%07d", i) || !strings.Contains(string(page), r.Case+" | 1 MiB |") {
 			t.Errorf("row %d is %+v", i, r)
 		}
 	}
@@ -382,22 +382,30 @@ func TestBill(t *testing.T) {
 	}
 }
 
-// TestGrowth: it takes both pools, of one machine and commit.
+// TestGrowth: it takes both pools, of one machine and commit, and goes when one
+// of them is measured of another.
 func TestGrowth(t *testing.T) {
-	table := &table{}
-	for _, r := range []row{peak(100_000, cleanUp, first), peak(1_000_000, cleanUp, first)} {
-		if table.growth(first) != nil {
-			t.Error("growth with one pool")
+	o := &options{}
+	table, of := &table{}, growth(first)
+	measure := func(users, mebibytes int, commit string) *row {
+		t.Helper()
+		r := peak(users, cleanUp, first)
+		r.Measured, r.Commit = fmt.Sprintf("%d.0 MiB, busy 1.0 s", mebibytes), commit
+		if removed, err := table.merge([]row{r}, o); err != nil || len(removed) != 0 {
+			t.Fatalf("removed %+v, %v", removed, err)
 		}
-		r.Measured, r.Commit = fmt.Sprintf("%d.0 MiB, busy 1.0 s", 60+20*len(table.rows)), "0000001"
-		table.rows = append(table.rows, r)
+		return table.find(of.key())
 	}
-	r := table.growth(first)
-	if r == nil || r.Measured != "11.7 bytes" || r.Commit != "0000001" {
-		t.Errorf("%+v", r)
+	if r := measure(100_000, 60, "0000001"); r != nil {
+		t.Errorf("with one pool: %+v", r)
 	}
-	table.rows[1].Commit = "0000002"
-	if r := table.growth(first); r != nil {
-		t.Errorf("growth from one commit to another: %+v", r)
+	if r := measure(1_000_000, 80, "0000001"); r == nil || r.Measured != "11.7 bytes" || r.Commit != "0000001" {
+		t.Errorf("with both: %+v", r)
+	}
+	if r := measure(100_000, 60, "0000002"); r != nil {
+		t.Errorf("from one commit to another: %+v", r)
+	}
+	if r := measure(1_000_000, 100, "0000002"); r == nil || r.Measured != "23.3 bytes" || r.Commit != "0000002" {
+		t.Errorf("with both measured again: %+v", r)
 	}
 }

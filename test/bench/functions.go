@@ -295,7 +295,7 @@ func functions(ctx context.Context, b *bench, cells []cell) error {
 				rows = append(rows, row{What: coldStart + name, Case: "on this machine",
 					Measured: fmt.Sprintf("%d ms, binary of %.1f MB", cold[name].Init.Milliseconds(), float64(cold[name].Binary)/1e6)})
 			}
-			return errors.Join(b.put(rows...), b.putGrowth())
+			return b.put(rows...)
 		}); err != nil {
 			return fmt.Errorf("%s: %w", shape, err)
 		}
@@ -317,43 +317,31 @@ func (f *functionRun) row(shape sim.Shape) row {
 	return r
 }
 
-// putGrowth puts what clean-up needs for each record more, of the workflows of
-// which both pools were measured now, or on the same machine and of the same
-// commit.
-func (b *bench) putGrowth() error {
-	for _, workflow := range []string{first, unchanged} {
-		if r := b.table.growth(workflow); r != nil && r.Commit == b.origin.Commit && r.Machine == b.origin.Machine {
-			if err := b.put(*r); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// growth computes the row from the two that the table has, if they are of one
-// machine and commit.
-func (t *table) growth(workflow string) *row {
+// deriveGrowth computes what clean-up needs for each record more from its peaks
+// with two pools, if they are of one machine and commit; otherwise there is no
+// such row.
+func deriveGrowth(rows map[key]row, workflow string) {
+	r := growth(workflow)
+	delete(rows, r.key())
 	var bytes [2]float64
-	var of [2]*row
+	var of [2]row
 	for i, shape := range []sim.Shape{growthFrom, growthTo} {
-		r := peak(shape.Users, cleanUp, workflow)
-		of[i] = t.find(r.key())
-		if of[i] == nil {
-			return nil
+		p := peak(shape.Users, cleanUp, workflow)
+		var measured bool
+		if of[i], measured = rows[p.key()]; !measured {
+			return
 		}
 		if _, err := fmt.Sscanf(of[i].Measured, "%f MiB", &bytes[i]); err != nil {
-			return nil
+			return
 		}
 	}
 	if of[0].Machine != of[1].Machine || of[0].Commit != of[1].Commit {
-		return nil
+		return
 	}
 	records := func(s sim.Shape) int { return s.Users + s.Memberships() + s.Groups() }
 	each := (bytes[1] - bytes[0]) * (1 << 20) / float64(records(growthTo)-records(growthFrom))
-	r := growth(workflow)
 	r.Provenance = of[1].Provenance
 	r.Measured, r.Bound = fmt.Sprintf("%.1f bytes", each), fmt.Sprintf("%d bytes beyond %s records", bytesPerRecord, number(manyRecords))
 	r.Ratio = ratio(each, bytesPerRecord)
-	return &r
+	rows[r.key()] = r
 }

@@ -82,11 +82,14 @@ func (t *table) find(k key) *row {
 
 // merge puts rows in the place of those of the same key, brings all of them
 // into the order of the plan, with its targets, and removes those that are not
-// in it.
+// in it. What is derived of others is derived anew.
 func (t *table) merge(rows []row, o *options) (removed []row, err error) {
 	all := map[key]row{}
 	for _, r := range slices.Concat(t.rows, rows) {
 		all[r.key()] = r
+	}
+	for _, workflow := range []string{first, unchanged} {
+		deriveGrowth(all, workflow)
 	}
 	var kept []row
 	for _, p := range plan(t, o) {
