@@ -38,10 +38,9 @@ func TestLifeInOneRegion(t *testing.T) {
 		t.Fatalf("group %q has no members", doomed)
 	}
 	b.Faults().Add(faults.Rule{Kind: faults.Delay, Operation: "ListUsersInGroup", Count: len(b.source.Groups), Delay: 3 * time.Second})
+	listed := b.calls("ListGroups")
 	arn := b.begin(b.primary, "ExportWorkflow", "{}")
-	for listed := b.calls("ListGroups"); b.calls("ListGroups") == listed; {
-		time.Sleep(5 * time.Millisecond)
-	}
+	b.until("the groups are listed", func() bool { return b.calls("ListGroups") > listed })
 	if _, err := b.cognito(b.primary).DeleteGroup(t.Context(), &idp.DeleteGroupInput{UserPoolId: &b.pool, GroupName: &doomed}); err != nil {
 		t.Fatal(err)
 	}
