@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -198,8 +199,11 @@ func (d *demo) scheduled(ctx context.Context) (string, error) {
 	}
 }
 
-// lose deletes the source pool.
+// lose deletes the source pool, once the table's replica has what was exported.
 func (d *demo) lose(ctx context.Context) error {
+	if err := d.bed.Replicator().Drain(ctx); err != nil {
+		return fmt.Errorf("wait for the replica of the table: %w", err)
+	}
 	d.out.heading("Disaster")
 	idp := cognitoidentityprovider.NewFromConfig(d.bed.Config(d.expects.primary))
 	if _, err := idp.DeleteUserPool(ctx, &cognitoidentityprovider.DeleteUserPoolInput{UserPoolId: &d.expects.poolID}); err != nil {
@@ -215,6 +219,9 @@ func (d *demo) lose(ctx context.Context) error {
 
 // restore makes an empty pool in the other Region and imports into it.
 func (d *demo) restore(ctx context.Context) (string, error) {
+	if err := d.dropReports(); err != nil {
+		return "", err
+	}
 	target, err := d.bed.Cognito(d.expects.secondary).Seed(seed.Empty(d.seeded, ""))
 	if err != nil {
 		return "", fmt.Errorf("make the target pool: %w", err)
@@ -236,6 +243,20 @@ func (d *demo) restore(ctx context.Context) (string, error) {
 	arn := aws.ToString(started.ExecutionArn)
 	err = d.follow(ctx, d.expects.secondary, arn, d.importGauge(target))
 	return target, errors.Join(err, d.keepReports(ctx, arn[strings.LastIndexByte(arn, ':')+1:]))
+}
+
+// dropReports removes the reports of an earlier run: an import that is refused
+// leaves none that would take their place.
+func (d *demo) dropReports() error {
+	if d.reports == "" {
+		return nil
+	}
+	for _, name := range []string{"report.html", "report.json", "mapping.csv"} {
+		if err := os.Remove(filepath.Join(d.reports, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the report of an earlier run: %w", err)
+		}
+	}
+	return nil
 }
 
 // keepReports saves what the import reported, so that it can be opened after
